@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 request_id_var: ContextVar[str | None] = ContextVar("asgi_infra_request_id", default=None)
-actor_var: ContextVar[str | None] = ContextVar("asgi_infra_actor", default=None)
-client_address_var: ContextVar[str | None] = ContextVar("asgi_infra_client_address", default=None)
 
 
 def get_request_id() -> str | None:
@@ -31,38 +29,15 @@ def get_request_id() -> str | None:
     return request_id_var.get()
 
 
-def get_actor() -> str | None:
-    """Return who makes the request (the user's id), or `None` when nobody is known."""
-    return actor_var.get()
-
-
-def get_client_address() -> str | None:
-    """Return the client's address as the trusted proxies report it, or `None` when it is unknown."""
-    return client_address_var.get()
-
-
 @contextmanager
-def bind(
-    *, request_id: str | None = None, actor: str | None = None, client_address: str | None = None
-) -> Iterator[None]:
+def bind(*, request_id: str | None) -> Iterator[None]:
     """Bind values for the time of a `with` block, and restore what was there before, whatever happens inside.
 
     Args:
-        request_id: What `get_request_id` returns inside; `None` leaves it as it is.
-        actor: What `get_actor` returns inside; `None` leaves it as it is.
-        client_address: What `get_client_address` returns inside; `None` leaves it as it is.
+        request_id: What `get_request_id` returns inside; `None` for "no request".
     """
-    tokens = [
-        (variable, variable.set(value))
-        for variable, value in (
-            (request_id_var, request_id),
-            (actor_var, actor),
-            (client_address_var, client_address),
-        )
-        if value is not None
-    ]
+    token = request_id_var.set(request_id)
     try:
         yield
     finally:
-        for variable, token in reversed(tokens):
-            variable.reset(token)
+        request_id_var.reset(token)

@@ -1,0 +1,46 @@
+"""Faults of our own, counted and told once.
+
+Telemetry never breaks the application: whatever goes wrong in an observer, a hook, a renderer or an exporter ends
+here instead of in the request.
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Lock
+
+_MAX_KINDS = 256
+_OTHER = ("other", "other")
+
+_logger = logging.getLogger("asgi_infra")
+_lock = Lock()
+_counts: dict[tuple[str, str], int] = {}
+
+
+def record(place: str, error: BaseException) -> None:
+    """Count a fault, and log the first one of its kind with its traceback. Never raises.
+
+    Args:
+        place: Where it happened, for example `"tracing.end"`; with the error's type it makes the kind.
+        error: What was raised.
+    """
+    kind = (place, type(error).__qualname__)
+    with _lock:
+        if kind not in _counts and len(_counts) >= _MAX_KINDS:
+            kind = _OTHER
+        count = _counts[kind] = _counts.get(kind, 0) + 1
+    if count == 1:
+        try:
+            _logger.error(
+                "%s failed with %s; the request goes on, and further faults of this kind are only counted",
+                *kind,
+                exc_info=error,
+            )
+        except Exception:  # noqa: BLE001, S110 - a logging set-up that raises must not reach the request either
+            pass
+
+
+def counts() -> dict[tuple[str, str], int]:
+    """Return how often each kind of fault, a pair of place and error type, happened in this process."""
+    with _lock:
+        return dict(_counts)

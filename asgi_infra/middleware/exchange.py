@@ -1,0 +1,403 @@
+"""One exchange, and the engine that drives it: the only wrapper of `receive` and `send`.
+
+An exchange is one HTTP request with its response, or one WebSocket connection. The engine makes an `Exchange`, fills
+it from the messages that pass, and tells the observers: at the start, when the head of the response leaves, at the
+end, when the application fails afterwards, and when it has returned. Messages reach the application and the server
+as they were, but for headers that an observer adds.
+
+The end is the last body message, the last trailer or the end of the connection, never the return of the application:
+what it does afterwards is not request time. A response of 500 and above is reported once the application has returned
+or raised, because frameworks answer first and raise then; its time is still that of its last message.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter, time_ns
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from asgi_infra import faults
+from asgi_infra.middleware.outcome import http_outcome, websocket_outcome
+from asgi_infra.middleware.proxies import TrustedProxies
+from asgi_infra.middleware.routes import resolve
+from asgi_infra.paths import PathRules, app_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from asgi_infra.types import ASGIApp, Message, RawHeaders, Receive, Scope, Send
+
+Outcome: TypeAlias = Literal["ok", "error", "disconnected", "cancelled"]
+
+SCOPE_KEY = "asgi_infra"
+"""Where the scope holds what an exchange shares: `exchange` while it lasts, `request_id`, and `route`, which any
+framework hook may set."""
+
+
+class Observer:
+    """One feature as the engine sees it; a subclass overrides what it needs.
+
+    What a method raises is counted and logged, and the request goes on. Per-request state belongs on the exchange,
+    or in its `notes`, never on the observer.
+    """
+
+    feature: ClassVar[str]
+    """The name of the feature, as path rules know it."""
+
+    def wraps(self, app: ASGIApp) -> None:
+        """Called once, with the application that the engine wraps."""
+
+    def excluded(self, scope: Scope) -> None:
+        """Called instead of everything else when a path rule skips the feature."""
+
+    def start(self, exchange: Exchange) -> None:
+        """Called before the application."""
+
+    def head(self, exchange: Exchange, headers: RawHeaders) -> None:
+        """Called when the head of the response, or the acceptance of a WebSocket, leaves; may change its headers."""
+
+    def end(self, exchange: Exchange) -> None:
+        """Called once, when the exchange is over and everything about it is known."""
+
+    def late_error(self, exchange: Exchange, error: BaseException) -> None:
+        """Called when the application raised after the end, for example in background work."""
+
+    def close(self, exchange: Exchange) -> None:
+        """Called in the task of `start` when the application has returned; resets what `start` has set."""
+
+
+class Exchange:
+    """The record of one exchange, and the `receive` and `send` that the application gets."""
+
+    status: int | None = None
+    """The status that was sent; 101 for an accepted WebSocket, 403 for one refused without a status."""
+    outcome: Outcome = "ok"
+    error: BaseException | None = None
+    """What the application raised."""
+    error_type: str | None = None
+    """What went wrong, of few distinct values: a status, the name of an exception type, or a word of ours."""
+    route: str | None = None
+    """The template of the route, such as `/items/{id}`; known at the end, `None` for an unmatched path."""
+    request_id: str | None = None
+    span: Any = None
+    """The server span, of `opentelemetry.trace.Span`, where there is one."""
+    client: str | None
+    """The client's address, as far as the trusted proxies vouch for it."""
+    scheme: str
+    """`http`, `https`, `ws` or `wss`, as far as the trusted proxies vouch for it."""
+    host: bytes | None
+    """The authority that the client asked for, raw."""
+    first_byte: float | None = None
+    """When the head of the response left, on the clock of `started`."""
+    ended: float | None = None
+    """When the last message had been sent, on the clock of `started`."""
+    bytes_in = 0
+    bytes_out = 0
+    close_code: int | None = None
+    """The close code of a WebSocket, from whichever side it came first."""
+    disconnected = False
+    """Whether the client went away before the end."""
+    finished = False
+    """Whether the observers have been told of the end."""
+    _trailers = False
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, plan: Plan) -> None:
+        self.scope = scope
+        self.is_websocket = scope["type"] == "websocket"
+        self.method: str = "GET" if self.is_websocket else scope.get("method", "")
+        self.path: str = scope.get("path", "")
+        self.root_path: str = scope.get("root_path", "")
+        headers = scope.get("headers", ())
+        if not isinstance(headers, (list, tuple)):  # an iterator can be read once only, and the application wants to
+            headers = scope["headers"] = list(headers)
+        self.headers = _first_headers(headers)
+        peer = scope.get("client")
+        self.client = peer[0] if peer else None
+        self.scheme = scope.get("scheme") or ("ws" if self.is_websocket else "http")
+        self.host = self.headers.get(b"host")
+        self.notes: dict[str, Any] = {}
+        """Per-request state of observers, each under its feature's name."""
+        self.plan = plan
+        self._receive = receive
+        self._send = send
+        self.started_ns = time_ns()
+        """When the exchange started, in nanoseconds of Unix time."""
+        self.started = perf_counter()
+        """When the exchange started, in seconds of the monotonic clock that all durations are measured with."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the end, or to now."""
+        return (self.ended if self.ended is not None else perf_counter()) - self.started
+
+    @property
+    def trace_ids(self) -> tuple[str | None, str | None]:
+        """Trace id and span id in hexadecimal, of the server span, sampled or not."""
+        context = self.span.get_span_context() if self.span is not None else None
+        if context is None or not context.is_valid:
+            return None, None
+        return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+
+    async def receive(self) -> Message:
+        """What the application calls to receive; passes every message on as it is."""
+        message: Message = await self._receive()
+        kind = message["type"]
+        if kind == "http.request":
+            self.bytes_in += len(message.get("body") or b"")
+        elif kind == "http.disconnect":
+            if self.ended is None:
+                self.disconnected = True
+            elif not self.finished:
+                self.finish()
+        elif kind == "websocket.receive":
+            self.bytes_in += _payload_size(message)
+        elif kind == "websocket.disconnect" and self.ended is None:
+            self.ended = perf_counter()
+            self.close_code = message.get("code", 1005)
+            self.disconnected = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """What the application calls to send; passes every message on, with the observers' headers on a head."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            self.bytes_out += len(message.get("body") or b"")
+            last = not (message.get("more_body") or self._trailers)
+        elif kind == "http.response.start":
+            self._trailers = bool(message.get("trailers"))
+            message = self._with_head(message, message.get("status"))
+            last = False
+        elif self.is_websocket:
+            message, last = self._websocket_message(kind, message)
+        elif kind == "http.response.trailers":
+            last = not message.get("more_trailers")
+        else:
+            last = kind == "http.response.pathsend" and not self._trailers
+        try:
+            await self._send(message)
+        except OSError:  # what a server raises when the client has gone, by the ASGI specification 2.4
+            self.disconnected = True
+            raise
+        if last and self.ended is None:
+            self.ended = perf_counter()
+            if not self.is_websocket and (self.status or 500) < 500:
+                self.finish()
+
+    def _websocket_message(self, kind: str, message: Message) -> tuple[Message, bool]:
+        if kind == "websocket.send":
+            self.bytes_out += _payload_size(message)
+        elif kind == "websocket.accept":
+            return self._with_head(message, 101), False
+        elif kind == "websocket.close":
+            if self.status is None:
+                self.status = 403
+            if self.close_code is None:
+                self.close_code = message.get("code", 1000)
+            return message, True
+        elif kind == "websocket.http.response.start":
+            return self._with_head(message, message.get("status")), False
+        elif kind == "websocket.http.response.body":
+            self.bytes_out += len(message.get("body") or b"")
+            return message, not message.get("more_body")
+        return message, False
+
+    def _with_head(self, message: Message, status: object) -> Message:
+        if self.first_byte is not None:  # a second head: the server's own error is the right answer to it
+            return message
+        if isinstance(status, int):
+            self.status = int(status)
+        self.first_byte = perf_counter()
+        if not self.plan.heads:
+            return message
+        try:
+            headers = list(message.get("headers") or ())
+        except TypeError as exc:
+            faults.record("engine.head", exc)
+            return message
+        for place, head in self.plan.heads:
+            try:
+                head(self, headers)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place, exc)
+        return {**message, "headers": headers}
+
+    def returned(self) -> None:
+        """Note that the application has returned."""
+        if not self.finished:
+            self.finish()
+
+    def raised(self, error: BaseException) -> None:
+        """Note what the application raised."""
+        if not self.finished:
+            self.error = error
+            self.finish()
+            return
+        for place, late_error in self.plan.late_errors:
+            try:
+                late_error(self, error)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place, exc)
+
+    def finish(self) -> None:
+        """Settle route and outcome, and tell the observers of the end."""
+        self.finished = True
+        if self.ended is None:
+            self.ended = perf_counter()
+            complete = False
+        else:
+            complete = True
+        try:
+            self.route = resolve(self.scope, self.root_path)
+            classify = websocket_outcome if self.is_websocket else http_outcome
+            self.outcome, self.error_type = classify(self, complete)
+        except Exception as exc:  # noqa: BLE001
+            faults.record("engine.end", exc)
+        for place, end in self.plan.ends:
+            try:
+                end(self)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place, exc)
+
+
+class Plan:
+    """The observers of an exchange, with the methods that they override, in the order in which they are called."""
+
+    __slots__ = ("closes", "ends", "excluded", "heads", "late_errors", "observers", "starts")
+
+    def __init__(self, observers: Sequence[Observer], excluded: Sequence[Observer] = ()) -> None:
+        self.observers = tuple(observers)
+        self.excluded = [method for _, method in _overridden(excluded, "excluded")]
+        self.starts: list[tuple[str, Callable[[Exchange], None]]] = _overridden(self.observers, "start")
+        self.heads: list[tuple[str, Callable[[Exchange, RawHeaders], None]]] = _overridden(self.observers, "head")
+        self.ends: list[tuple[str, Callable[[Exchange], None]]] = _overridden(self.observers, "end")
+        self.late_errors: list[tuple[str, Callable[[Exchange, BaseException], None]]] = _overridden(
+            self.observers, "late_error"
+        )
+        self.closes: list[tuple[str, Callable[[Exchange], None]]] = _overridden(self.observers, "close")[::-1]
+
+    def start(self, exchange: Exchange) -> None:
+        for place, start in self.starts:
+            try:
+                start(exchange)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place, exc)
+
+    def close(self, exchange: Exchange) -> None:
+        for place, close in self.closes:
+            try:
+                close(exchange)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place, exc)
+
+
+class Engine:
+    """An ASGI middleware that shows every exchange to its observers.
+
+    Excluded paths, lifespan and unknown scopes reach the application with nothing wrapped. An engine that finds the
+    live exchange of an outer one in the scope only adds the features that are missing there.
+
+    Args:
+        app: The ASGI application to wrap.
+        observers: The features, in the order in which they start.
+        exclude: What `PathRules.of` accepts.
+        trusted_proxies: What `TrustedProxies` accepts; that of the outermost engine counts.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        observers: Sequence[Observer],
+        *,
+        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        trusted_proxies: str | Sequence[str] = (),
+    ) -> None:
+        self.app = app
+        self.rules = PathRules.of(exclude)
+        self._proxies = TrustedProxies(trusted_proxies)
+        self._plan = Plan(observers)
+        self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
+        for observer in observers:
+            observer.wraps(app)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
+            await self.app(scope, receive, send)
+            return
+        plan = self._plan
+        if self.rules:
+            plan = self._plan_without(self.rules.skipped(app_path(scope)))
+            for excluded in plan.excluded:
+                excluded(scope)
+        if not plan.observers:
+            await self.app(scope, receive, send)
+            return
+        state = scope.get(SCOPE_KEY)
+        outer = state.get("exchange") if state is not None else None
+        if outer is not None:
+            await self._join(outer, plan, scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, plan)
+        scope[SCOPE_KEY] = state = {"exchange": exchange}
+        try:
+            if self._proxies:
+                self._ask_proxies(exchange)
+            plan.start(exchange)
+            await self.app(scope, exchange.receive, exchange.send)
+        except BaseException as exc:
+            exchange.raised(exc)
+            raise
+        else:
+            exchange.returned()
+        finally:
+            plan.close(exchange)
+            # Without these two an exchange would be part of reference cycles, and wait for the garbage collector.
+            state["exchange"] = None
+            exchange.error = None
+
+    async def _join(self, exchange: Exchange, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
+        present = {observer.feature for observer in exchange.plan.observers}
+        missing = Plan([observer for observer in plan.observers if observer.feature not in present])
+        if missing.observers:
+            exchange.plan = Plan([*exchange.plan.observers, *missing.observers])
+            missing.start(exchange)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            missing.close(exchange)
+
+    def _ask_proxies(self, exchange: Exchange) -> None:
+        try:
+            self._proxies.apply(exchange)
+        except Exception as exc:  # noqa: BLE001
+            faults.record("engine.proxies", exc)
+
+    def _plan_without(self, skipped: frozenset[str]) -> Plan:
+        plan = self._plans.get(skipped)
+        if plan is None:
+            kept = [observer for observer in self._plan.observers if observer.feature not in skipped]
+            left = [observer for observer in self._plan.observers if observer.feature in skipped]
+            plan = self._plans[skipped] = Plan(kept, left)
+        return plan
+
+
+def _overridden(observers: Sequence[Observer], name: str) -> list[tuple[str, Callable[..., None]]]:
+    return [
+        (f"{observer.feature}.{name}", getattr(observer, name))
+        for observer in observers
+        if getattr(type(observer), name) is not getattr(Observer, name)
+    ]
+
+
+def _first_headers(headers: Any) -> dict[bytes, bytes]:
+    try:
+        return dict(reversed(headers))
+    except (TypeError, ValueError):  # something in it is no pair
+        return dict(reversed([pair for pair in headers if isinstance(pair, (list, tuple)) and len(pair) == 2]))
+
+
+def _payload_size(message: Message) -> int:
+    data = message.get("bytes")
+    if data is not None:
+        return len(data)
+    text = message.get("text") or ""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

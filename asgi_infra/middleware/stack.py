@@ -1,0 +1,80 @@
+"""Any set of features in one pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgi_infra.errors import ConfigurationError
+from asgi_infra.middleware.access_log import AccessLog
+from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.metrics import Metrics
+from asgi_infra.middleware.request_id import RequestID
+from asgi_infra.middleware.tracing import Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asgi_infra.paths import PathRules
+    from asgi_infra.types import ASGIApp
+
+
+class InfraMiddleware(Engine):
+    """Request ids, traces, metrics and access logs for any ASGI application, in one pass over each request.
+
+    Args:
+        app: The ASGI application to wrap.
+        service: The name of the service; log lines carry it.
+        exclude: Paths to leave alone: patterns for all features, a mapping from feature to patterns, or `PathRules`.
+        request_id: `True` for the defaults, `False` for off, or a `RequestID` with options.
+        tracing: The same, with `Tracing`.
+        metrics: The same, with `Metrics`.
+        access_log: The same, with `AccessLog`.
+        trusted_proxies: Addresses and networks whose `Forwarded` and `X-Forwarded-*` headers to believe; none by
+            default, `"*"` for every peer.
+
+    Raises:
+        ConfigurationError: An option is wrong; it is a `ValueError` too.
+
+    Example:
+        >>> app = InfraMiddleware(app)
+        >>> app.add_middleware(InfraMiddleware, service="shop", exclude=["/health", "/static/**"])
+        >>> app = InfraMiddleware(app, access_log=AccessLog(slow=1.0), metrics=False)
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        service: str | None = None,
+        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        request_id: bool | RequestID = True,
+        tracing: bool | Tracing = True,
+        metrics: bool | Metrics = True,
+        access_log: bool | AccessLog = True,
+        trusted_proxies: str | Sequence[str] = (),
+    ) -> None:
+        if not callable(app):
+            raise ConfigurationError(f"app must be an ASGI application, not {type(app).__name__}")
+        if service is not None and (not isinstance(service, str) or not service.strip()):
+            raise ConfigurationError(f"service must be a name that isn't blank, or None, not {service!r}")
+        chosen: tuple[tuple[str, Any, type[Observer], dict[str, Any]], ...] = (
+            ("request_id", request_id, RequestID, {}),
+            ("tracing", tracing, Tracing, {}),
+            ("metrics", metrics, Metrics, {}),
+            ("access_log", access_log, AccessLog, {"service": service}),
+        )
+        observers = [
+            _observer(name, choice, kind, defaults) for name, choice, kind, defaults in chosen if choice is not False
+        ]
+        super().__init__(app, observers, exclude=exclude, trusted_proxies=trusted_proxies)
+
+
+def _observer(name: str, choice: Any, kind: type[Observer], defaults: dict[str, Any]) -> Observer:
+    if choice is True:
+        return kind(**defaults)
+    if isinstance(choice, kind):
+        return choice
+    raise ConfigurationError(
+        f"{name} must be True, False or a {kind.__name__} with options, such as {kind.__name__}(), "
+        f"not {type(choice).__name__}"
+    )

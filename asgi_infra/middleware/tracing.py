@@ -1,0 +1,258 @@
+"""One server span an exchange, through the OpenTelemetry API, by its HTTP semantic conventions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+
+from asgi_infra import faults
+from asgi_infra._version import __version__
+from asgi_infra.errors import ConfigurationError
+from asgi_infra.middleware import coexistence
+from asgi_infra.middleware.attributes import RequestAttributes, span_method
+from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.headers import HeaderCapture
+from asgi_infra.middleware.status import StatusPolicy, status_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.trace import Span, Tracer, TracerProvider
+
+    from asgi_infra.middleware.exchange import Exchange
+    from asgi_infra.paths import PathRules
+    from asgi_infra.types import ASGIApp, RawHeaders, Scope
+
+_SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+
+
+class _Headers(Getter["Exchange"]):
+    """All values of a header, as propagators ask for them; baggage may come in several."""
+
+    def get(self, carrier: Exchange, key: str) -> list[str] | None:
+        name = key.lower().encode("latin-1")
+        if name not in carrier.headers:
+            return None
+        values = [value.decode("latin-1") for header, value in carrier.scope["headers"] if header == name]
+        return [",".join(values)] if key == "baggage" else values
+
+    def keys(self, carrier: Exchange) -> list[str]:
+        return [name.decode("latin-1") for name in carrier.headers]
+
+
+_HEADERS = _Headers()
+
+
+class Tracing(Observer):
+    """Tracing as a feature; see `TracingMiddleware` for the options."""
+
+    feature = "tracing"
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        status: StatusPolicy = "default",
+        capture_request_headers: Sequence[str] = (),
+        capture_response_headers: Sequence[str] = (),
+        response_header: Literal["traceresponse", "server-timing"] | None = None,
+        known_methods: Sequence[str] | None = None,
+        on_start: Callable[[Span, Exchange], None] | None = None,
+        on_end: Callable[[Span, Exchange], None] | None = None,
+    ) -> None:
+        if response_header not in (None, "traceresponse", "server-timing"):
+            raise ConfigurationError(
+                f"response_header must be 'traceresponse', 'server-timing' or None, not {response_header!r}"
+            )
+        for name, hook in (("on_start", on_start), ("on_end", on_end)):
+            if hook is not None and not callable(hook):
+                raise ConfigurationError(f"{name} must be callable, not {type(hook).__name__}")
+        self._given_provider = tracer_provider
+        self._provider: TracerProvider | None = None
+        self._tracer: Tracer = trace.NoOpTracer()
+        self._status_of = status_policy(status)
+        self._attributes = RequestAttributes(known_methods, HeaderCapture(capture_request_headers, "request"))
+        self._response_headers = HeaderCapture(capture_response_headers, "response")
+        self._response_header = response_header
+        self._on_start = on_start
+        self._on_end = on_end
+        self._fastapi: Tracer | None = None
+        self._propagator: TextMapPropagator | None = None
+        self._fields: frozenset[bytes] = frozenset()
+
+    def wraps(self, app: ASGIApp) -> None:
+        self._fastapi = coexistence.fastapi_tracer(app)
+
+    def excluded(self, scope: Scope) -> None:
+        coexistence.claim(scope)
+
+    def start(self, exchange: Exchange) -> None:
+        current = trace.get_current_span()
+        if current is not trace.INVALID_SPAN and (span := coexistence.foreign_server_span(current, exchange)):
+            exchange.span = span
+            if exchange.request_id is not None:
+                span.set_attribute("request_id", exchange.request_id)
+            return
+        parent = self._parent(exchange, current)
+        attributes = self._attributes(exchange)
+        method = "WS" if exchange.is_websocket else span_method(attributes["http.request.method"])
+        span = self._current_tracer().start_span(
+            method, parent, SpanKind.SERVER, attributes, start_time=exchange.started_ns
+        )
+        exchange.span = span
+        context = set_span_in_context(span, parent)
+        coexistence.claim(exchange.scope)
+        if self._fastapi is not None:
+            context = coexistence.with_fastapi_operations(exchange.scope, context, span, method, self._fastapi)
+        exchange.notes[self.feature] = (attach(context), method)
+        if self._on_start is not None:
+            self._call_hook("tracing.on_start", self._on_start, exchange)
+
+    def head(self, exchange: Exchange, headers: RawHeaders) -> None:
+        span = exchange.span
+        if self._response_headers and span.is_recording():
+            span.set_attributes(self._response_headers(headers))
+        if self._response_header is not None:
+            context = span.get_span_context()
+            if context.is_valid:
+                value = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+                if self._response_header == "server-timing":
+                    value = f'traceparent;desc="{value}"'
+                headers.append((self._response_header.encode(), value.encode()))
+
+    def end(self, exchange: Exchange) -> None:
+        span = exchange.span
+        note = exchange.notes.get(self.feature)
+        try:
+            if span.is_recording():
+                if self._on_end is not None:
+                    self._call_hook("tracing.on_end", self._on_end, exchange)
+                self._describe(span, exchange, note[1] if note else None)
+        finally:
+            if note is not None:
+                span.end(_end_ns(exchange))
+
+    def late_error(self, exchange: Exchange, error: BaseException) -> None:
+        if not exchange.span.get_span_context().trace_flags.sampled or not isinstance(error, Exception):
+            return
+        span = self._current_tracer().start_span(
+            "background", set_span_in_context(exchange.span), SpanKind.INTERNAL, start_time=_end_ns(exchange)
+        )
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
+        span.end()
+
+    def close(self, exchange: Exchange) -> None:
+        note = exchange.notes.pop(self.feature, None)
+        if note is not None:
+            detach(note[0])
+            coexistence.release(exchange.scope)
+
+    def _current_tracer(self) -> Tracer:
+        # The global provider may be set after the middleware was made, and replaced in tests.
+        provider = self._given_provider or trace.get_tracer_provider()
+        if provider is not self._provider:
+            self._tracer = provider.get_tracer("asgi_infra", __version__, _SCHEMA_URL)
+            self._provider = provider
+        return self._tracer
+
+    def _parent(self, exchange: Exchange, current: Span) -> Context:
+        if current is not trace.INVALID_SPAN and not current.is_recording():
+            context = current.get_span_context()
+            if context.is_valid and not context.is_remote:  # a server span outside of us that was sampled out
+                return get_current()
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            self._propagator = propagator
+            self._fields = frozenset(field.lower().encode("latin-1") for field in propagator.fields)
+        if not self._fields.isdisjoint(exchange.headers):
+            try:
+                return propagator.extract(exchange, getter=_HEADERS)
+            except Exception as exc:  # noqa: BLE001
+                faults.record("tracing.extract", exc)
+        return get_current()
+
+    def _describe(self, span: Span, exchange: Exchange, method: str | None) -> None:
+        attributes: dict[str, Any] = {}
+        status = exchange.status
+        if exchange.route is not None:
+            attributes["http.route"] = exchange.route
+            if method is not None:
+                span.update_name(f"{method} {exchange.route}")
+        if method is None:  # not our span: its owner knows the rest
+            span.set_attributes(attributes)
+            return
+        if status is not None:
+            attributes["http.response.status_code"] = status
+        if exchange.request_id is not None:
+            attributes["request_id"] = exchange.request_id
+        if exchange.close_code is not None:
+            attributes["websocket.close_code"] = exchange.close_code
+        if exchange.error_type is not None:
+            attributes["error.type"] = exchange.error_type
+        span.set_attributes(attributes)
+        error = exchange.error
+        if exchange.outcome == "error" and (error is not None or status is None or status < 500):
+            span.set_status(Status(StatusCode.ERROR, exchange.error_type))
+            if error is not None:
+                span.record_exception(error, timestamp=_end_ns(exchange))
+        elif status is not None and exchange.outcome in ("ok", "error"):
+            verdict = self._status_of(status)
+            if verdict is not None:
+                span.set_status(verdict)
+
+    def _call_hook(self, place: str, hook: Callable[[Span, Exchange], None], exchange: Exchange) -> None:
+        try:
+            hook(exchange.span, exchange)
+        except Exception as exc:  # noqa: BLE001
+            faults.record(place, exc)
+
+
+class TracingMiddleware(Engine):
+    """Give every exchange one SERVER span, named `{method} {route}` (`WS {route}` for a WebSocket).
+
+    Args:
+        app: The ASGI application to wrap.
+        tracer_provider: Where spans are made; the global provider by default, also one that is set later.
+        status: How a response's status becomes the span's: `"default"` (5xx is ERROR with a description, below is OK),
+            `"semconv"` (5xx is ERROR, below is left unset, as the OpenTelemetry HTTP conventions say for servers), or
+            a callable from the code to a `Status`, a `StatusCode` or `None`. An exception is ERROR in any case;
+            disconnects and cancellations keep the status unset and set `error.type`.
+        capture_request_headers: Names of request headers to record as `http.request.header.<name>`; values of
+            credentials, such as `authorization` and `cookie`, are replaced by `REDACTED`.
+        capture_response_headers: The same for the response.
+        response_header: Send the trace's identity to the client, as `"traceresponse"` or as `"server-timing"`.
+        known_methods: The methods that are named; others become `_OTHER`. By default those of RFC 9110, PATCH and
+            QUERY, or `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`.
+        on_start: Called with the span and the exchange when the span has started.
+        on_end: Called with the span and the exchange before the span is described and ended.
+        exclude: Paths to leave alone, as `PathRules` takes them.
+        trusted_proxies: Whose forwarding headers to believe, as `TrustedProxies` takes them.
+
+    Raises:
+        ConfigurationError: An option is wrong; it is a `ValueError` too.
+
+    The span's attributes are those that the OpenTelemetry HTTP conventions require and recommend for servers, with
+    `request_id` beside them. Values of sensitive query parameters are redacted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        trusted_proxies: str | Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(app, [Tracing(**options)], exclude=exclude, trusted_proxies=trusted_proxies)
+
+
+def _end_ns(exchange: Exchange) -> int:
+    # From the one clock reading that the histogram and the log line use too, so that all three agree.
+    return exchange.started_ns + round(exchange.duration * 1e9)
