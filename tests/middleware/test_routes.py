@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from typing import Any
 
+import fastapi.routing
 import pytest
 from fastapi import APIRouter, FastAPI
 from hypothesis import example, given
@@ -220,7 +221,7 @@ def test_a_route_that_is_added_while_running_is_found():
     app = starlette_app()
     inner = next(route for route in app.routes if getattr(route, "path", "") == "/t/{tenant}")
     assert route_of(app, "/t/acme/x/1") == "/t/{tenant}/x/{y}"
-    inner.routes.append(Route("/late/{z}", answer))
+    inner.routes.append(Route("/late/{z}", Page))
     assert route_of(app, "/t/acme/late/1") == "/t/{tenant}/late/{z}"
 
 
@@ -282,6 +283,8 @@ def fastapi_app() -> FastAPI:
 )
 @pytest.mark.parametrize("root_path", ["", "/proxy"])
 def test_fastapi_gives_the_whole_template(path, expected, root_path):
+    if ("/files/" in path or "/again/" in path) and not hasattr(fastapi.routing, "iter_route_contexts"):
+        pytest.skip("this FastAPI does not include the mounts of a router")
     app = fastapi_app()
     assert drive(app, http_scope(root_path + path, root_path=root_path)) == (expected, 200)
 
