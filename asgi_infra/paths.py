@@ -13,16 +13,16 @@ A rule is a pattern over the path that the application routes on (see `app_path`
 | `/a\*b` | a backslash takes the next metacharacter literally |
 | `prefix:/internal` | literally `/internal` and all below it: `/internal/x`, not `/internals` |
 
-Text is compared by code point and case. Segments are what stands between slashes, so that a trailing slash or a `//`
-makes an empty segment, which `**` and prefixes match, wildcards within a segment don't, and a pattern can write out.
-Percent-escapes are decoded by the server: an encoded slash is a slash like any other.
+Text is compared by code point and case. A trailing slash or a `//` makes an empty segment, which `**` and prefixes
+match, wildcards within a segment don't, and a pattern can write out. Servers decode percent-escapes: an encoded slash
+is a slash like any other.
 
 A path with a `.` or `..` segment is skipped only by a pattern that spells it out, never through a wildcard or a prefix:
 whoever resolves such segments further in would serve `/static/../admin` as `/admin`, unseen.
 
-Matching takes linear time. Braces are expanded first; what is left between two `*` has a fixed number of characters,
-and what is left between two `**` a fixed number of segments, so the leftmost place where such a piece fits is always
-good enough. Each piece becomes an atomic group, which a regular expression never enters again once it has matched.
+Matching takes linear time. Without braces, which are expanded first, the text between two `*` has a fixed number of
+characters, and what is between two `**` a fixed number of segments. So the leftmost place where such a piece fits is
+always good enough, and each becomes an atomic group, which is never tried again once it has matched.
 """
 
 from __future__ import annotations
@@ -39,16 +39,13 @@ from asgi_infra.errors import ConfigurationError
 FEATURES: Final = ("request_id", "tracing", "metrics", "access_log", "audit", "tokens")
 """The features that a rule can switch off for a path."""
 
-Patterns: TypeAlias = str | Iterable[str]
-"""One pattern, or several."""
+Patterns: TypeAlias = str | Iterable[str]  # one, or several
 
 _MAX_LENGTH = 1024  # characters of one pattern
 _MAX_EXPANSIONS = 1024  # paths without braces that one pattern stands for
 _MAX_CACHED_PATH = 1024  # characters
 _ALL = (1 << len(FEATURES)) - 1
-_SKIPS = tuple(
-    frozenset(feature for bit, feature in enumerate(FEATURES) if mask >> bit & 1) for mask in range(_ALL + 1)
-)
+_SKIPS = tuple(frozenset(name for bit, name in enumerate(FEATURES) if mask >> bit & 1) for mask in range(_ALL + 1))
 _DOT_SEGMENT = re.compile(r"/\.\.?(?![^/])")
 _END_OF_SEGMENT = "(?![^/])"
 
@@ -71,11 +68,8 @@ def app_path(scope: Mapping[str, Any]) -> str:
     root_path: str | None = scope.get("root_path")
     if not root_path:
         return path
-    root_path = root_path.rstrip("/")
-    rest = path.removeprefix(root_path)
-    if rest.startswith("/"):
-        return rest
-    return path if rest else "/"
+    rest = path.removeprefix(root_path.rstrip("/")) or "/"
+    return rest if rest.startswith("/") else path
 
 
 class _Matcher:
@@ -84,11 +78,11 @@ class _Matcher:
     def __init__(self, rules: list[_Rule]) -> None:
         self.exact = frozenset(text for rule in rules for text in rule.exact)
         wild = dict.fromkeys(regex for rule in rules for regex in rule.wild)
-        self._wild = re.compile(f"(?=/)(?:{'|'.join(wild)})", re.DOTALL) if wild else None
+        self.wild = re.compile(f"(?=/)(?:{'|'.join(wild)})", re.DOTALL) if wild else None
 
     def matches(self, path: str) -> bool:
         """Return whether any pattern matches the whole of the path."""
-        return path in self.exact or (self._wild is not None and self._wild.match(path) is not None)
+        return path in self.exact or (self.wild is not None and self.wild.match(path) is not None)
 
 
 class Globs(_Matcher):
@@ -156,8 +150,8 @@ class PathRules:
         for rule, _ in rules:
             groups.setdefault(self._masks[rule.pattern], []).append(rule)
         self._groups = [(mask, _Matcher(group)) for mask, group in groups.items()]
-        self._max_cached = max_cached
         self._cache: dict[str, frozenset[str]] = {}
+        self._max_cached = max_cached
         self._lock = Lock()
 
     @classmethod
@@ -237,8 +231,7 @@ class _Rule:
     def __init__(self, pattern: str, where: str) -> None:
         if not isinstance(pattern, str):
             raise ConfigurationError(f"{where} must be a pattern such as '/health' (a str), not {_shown(pattern)}")
-        self.pattern = pattern
-        self.where = where
+        self.pattern, self.where = pattern, where
         self.exact: list[str] = []
         self.wild: list[str] = []
         if len(pattern) > _MAX_LENGTH:
@@ -321,12 +314,10 @@ class _Rule:
 
     def _set(self, start: int) -> tuple[str, int]:
         """Read `[...]` as the regular expression of one character that is never a slash."""
-        end = len(self.pattern)
-        index = start + 1
-        if self.pattern.startswith("^", index):
-            self._fail(index, r"write [!...] for any other character, or \^ for a literal one")
-        negated = self.pattern.startswith("!", index)
-        index += negated
+        if self.pattern.startswith("^", start + 1):
+            self._fail(start + 1, r"write [!...] for any other character, or \^ for a literal one")
+        negated = self.pattern.startswith("!", start + 1)
+        end, index = len(self.pattern), start + 1 + negated
         parts: list[str] = []
         while index < end and self.pattern[index] not in "]/":
             first = index
@@ -336,8 +327,8 @@ class _Rule:
                 high, index = self._char(index + 1)
             if high < low:
                 self._fail(first, f"this range is reversed: {low!r} comes after {high!r}")
-            for span in [(low, "."), ("0", high)] if low < "/" < high else [(low, high)]:
-                parts.append("-".join(map(re.escape, span)))
+            spans = [(low, "."), ("0", high)] if low < "/" < high else [(low, high)]
+            parts += ["-".join(map(re.escape, span)) for span in spans]
         if not self.pattern.startswith("]", index):
             self._fail(start, r"this bracket is not closed within its segment; write \[ for a literal one")
         if not parts:
