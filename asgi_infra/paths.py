@@ -287,8 +287,7 @@ class _Rule:
             self._fail(braces[-1][0], r"this brace is never closed; write \{ for a literal one")
         return current
 
-    def _token(self, index: int) -> tuple[_Token, int]:
-        """Read one token, and return it with the index of what follows."""
+    def _token(self, index: int) -> tuple[_Token, int]:  # and where the next one starts
         char = self.pattern[index]
         if char == "*":
             kind = "**" if self.pattern.startswith("**", index) else "*"
@@ -374,7 +373,6 @@ def _split(tokens: list[_Token], kind: str) -> list[list[_Token]]:
 
 
 def _rules(patterns: Patterns, name: str) -> list[_Rule]:
-    """Read the patterns of the parameter with this name."""
     if isinstance(patterns, str):
         return [_Rule(patterns, name)]
     if not isinstance(patterns, Iterable) or isinstance(patterns, (bytes, Mapping)):
