@@ -1,0 +1,32 @@
+"""`python -m benchmarks [SUITE] [options]`; the suite is `http` unless another one is named."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+_SUITES = {
+    "http": "what the middlewares cost a request (the default)",
+    "redaction": "what redaction and log lines cost",
+    "traced": "what the decorator costs a call",
+    "tokens": "what the token stores do a second",
+    "audit": "what the audit loggers do a second",
+}
+
+
+def main(argv: list[str]) -> int:
+    there = [name for name in _SUITES if name == "http" or find_spec(f"benchmarks.{name}") is not None]
+    name = argv[0] if argv and argv[0] in there else "http"
+    rest = argv[1:] if argv and argv[0] == name else argv
+    if name == "http":
+        from benchmarks.http_suite import main as http
+
+        listed = "".join(f"  {suite:13}{_SUITES[suite]}\n" for suite in there)
+        return http(rest, suites=f"\nsuites, as the first argument:\n{listed}")
+    sys.argv = [f"{sys.argv[0]} {name}", *rest]
+    return import_module(f"benchmarks.{name}").main() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
