@@ -1,0 +1,65 @@
+"""Work that ends even though its caller is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+class Ended(NamedTuple):
+    """How shielded work ended.
+
+    Attributes:
+        error: What it raised, or `None`; `TimeoutError` where it was given up.
+        gave_up: Whether it was stopped before its end.
+        cancelled: The cancellation that reached the caller meanwhile, to be raised afterwards, or `None`.
+    """
+
+    error: BaseException | None
+    gave_up: bool
+    cancelled: asyncio.CancelledError | None
+
+
+async def run_to_end(work: Coroutine[Any, Any, object], *, grace: float, patient: bool) -> Ended:
+    """Run work in a task of its own and wait for it, through cancellations of the caller. Raises nothing of it.
+
+    Args:
+        work: What is to be done.
+        grace: How many seconds it may take, and then once more as long to give up when it is cancelled.
+        patient: Whether the grace begins with the caller's cancellation only; without one the work takes its time.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    if patient:
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if not task.done():
+        # AnyIO repeats its cancellation in every cycle of the loop, a plain asyncio one comes once per call
+        with anyio.CancelScope(shield=True):
+            for last in (False, True):
+                cancelled = await _wait(task, grace) or cancelled
+                if task.done() or last:
+                    break
+                task.cancel()
+    if not task.done() or task.cancelled():
+        return Ended(TimeoutError("it was stopped before its end"), gave_up=True, cancelled=cancelled)
+    return Ended(task.exception(), gave_up=False, cancelled=cancelled)
+
+
+async def _wait(task: asyncio.Task[object], seconds: float) -> asyncio.CancelledError | None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    cancelled = None
+    while not task.done() and (left := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait({task}, timeout=left)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    return cancelled
