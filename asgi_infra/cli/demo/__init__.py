@@ -1,0 +1,80 @@
+"""`asgi-infra demo`: a small shop in the whole stack, to watch."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from asgi_infra.cli.demo.tour import tour
+from asgi_infra.cli.terminal import Terminal
+from asgi_infra.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from asgi_infra.cli.demo.stage import Stage
+
+_CHECK_TIMEOUT = 60.0
+
+
+def execute(options: Namespace) -> int:
+    """Serve the shop until Ctrl-C, or with `--check` take the tour, and return 1 if anything disagreed.
+
+    Raises:
+        MissingExtraError: If the OpenTelemetry SDK or uvicorn is not installed.
+        InfrastructureError: If the address is taken.
+    """
+    for module, package, extra in (
+        ("opentelemetry.sdk", "opentelemetry-sdk", "otel"),
+        ("uvicorn", "uvicorn", "cli"),
+    ):
+        if find_spec(module) is None:
+            raise MissingExtraError(package, purpose="asgi-infra demo", extra=extra)
+    from asgi_infra.cli.demo.stage import Stage, listen
+
+    port = options.port if options.port is not None else 0 if options.check else 8000
+    terminal = Terminal(sys.stdout)
+    with listen(options.host, port) as listener:
+        port = listener.getsockname()[1]
+        stage = Stage(terminal, listener)
+        if options.check:
+            return asyncio.run(_check(terminal, stage, options.host, port))
+        _welcome(terminal, options.host, port)
+        try:
+            asyncio.run(stage.serve())
+        except KeyboardInterrupt:
+            terminal.line()
+    return 0
+
+
+async def _check(terminal: Terminal, stage: Stage, host: str, port: int) -> int:
+    from asgi_infra.cli.demo.check import check
+
+    serving = asyncio.ensure_future(stage.serve())
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT):
+            good = await check(terminal, host, port, tour(), stage.account_of)
+    except (TimeoutError, OSError) as exc:
+        terminal.line(f"{terminal.paint('fail', 'bold', 'red')}  {type(exc).__name__}: {exc}")
+        good = False
+    finally:
+        stage.server.should_exit = True
+        await serving
+    terminal.line()
+    terminal.line("trace, metrics and log agree" if good else "trace, metrics and log disagree")
+    return int(not good)
+
+
+def _welcome(terminal: Terminal, host: str, port: int) -> None:
+    paint = terminal.paint
+    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    terminal.line(f"{paint('the shop', 'bold')}     {base}/products")
+    terminal.line(f"{paint('its metrics', 'bold')}  {base}/metrics")
+    terminal.line()
+    terminal.line("Take the tour in another terminal; every request shows up here with its id. Ctrl-C ends.")
+    for step in tour():
+        terminal.line()
+        terminal.line(f"  {paint('# ' + step.title, 'dim')}")
+        terminal.line(f"  {step.command(base)}")

@@ -1,0 +1,95 @@
+"""The shop in the whole stack, with somebody who watches it, on a server in this process."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import OrderedDict
+from typing import IO, TYPE_CHECKING, cast
+
+import uvicorn
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+
+from asgi_infra.cli.demo.accounts import Account, Accountant
+from asgi_infra.cli.demo.narrator import Narrator
+from asgi_infra.cli.demo.shop import create_shop
+from asgi_infra.cli.metrics_path import MetricsAt
+from asgi_infra.errors import InfrastructureError
+from asgi_infra.middleware.access_log import AccessLog
+from asgi_infra.middleware.metrics import Metrics
+from asgi_infra.middleware.metrics_endpoint import metrics_app
+from asgi_infra.middleware.stack import InfraMiddleware
+
+if TYPE_CHECKING:
+    from asgi_infra.cli.terminal import Terminal
+
+_MAX_ACCOUNTS = 256
+
+
+class Stage:
+    """The wrapped shop, its server, and the accounts of its latest requests.
+
+    Args:
+        terminal: Where the requests are shown.
+        listener: The socket to serve on.
+    """
+
+    def __init__(self, terminal: Terminal, listener: socket.socket) -> None:
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._narrator = Narrator(terminal)
+        self._listener = listener
+        registry = CollectorRegistry()
+        accountant = Accountant(registry, self._on_account, self._narrator.tell_late)
+        self._set_up_process(accountant)
+        self.app = InfraMiddleware(
+            MetricsAt("/metrics", create_shop(), metrics_app(registry)),
+            service="shop",
+            exclude=["/metrics"],
+            metrics=Metrics(registry=registry, exemplars=True),
+            access_log=AccessLog(service="shop", stream=cast("IO[bytes]", accountant)),
+        )
+        self.server = uvicorn.Server(
+            uvicorn.Config(self.app, log_config=None, access_log=False, timeout_graceful_shutdown=3)
+        )
+
+    def account_of(self, request_id: str) -> Account | None:
+        """Return the account of one of the latest requests, or `None`."""
+        return self._accounts.get(request_id)
+
+    async def serve(self) -> None:
+        """Serve until a signal comes, or `server.should_exit` is set."""
+        await self.server.serve([self._listener])
+
+    def _on_account(self, account: Account) -> None:
+        self._accounts[account.request_id] = account
+        while len(self._accounts) > _MAX_ACCOUNTS:
+            self._accounts.popitem(last=False)
+        self._narrator.tell(account)
+
+    def _set_up_process(self, accountant: Accountant) -> None:
+        provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
+        provider.add_span_processor(accountant)
+        trace.set_tracer_provider(provider)
+        root = logging.getLogger()
+        root.addHandler(self._narrator)
+        root.setLevel(logging.INFO)
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address; port 0 takes a free one.
+
+    Raises:
+        InfrastructureError: If the address is taken, or not one of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as exc:
+        raise InfrastructureError(
+            f"can't listen on {host}:{port}: {exc.strerror or exc}. Choose another port with --port; 0 takes a free one"
+        ) from exc

@@ -1,0 +1,59 @@
+"""The tour of the shop: what to ask it, as curl lines for people and as requests for the check."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request of the tour."""
+
+    title: str
+    path: str
+    route: str | None
+    status: int
+    method: str = "GET"
+    body: dict[str, Any] | None = None
+    request_id: str | None = None
+    """The id that the request brings; `None` where the middleware is to make one."""
+    websocket: bool = False
+
+    def command(self, base: str) -> str:
+        """Return a shell line that makes the request; `base` is such as `http://127.0.0.1:8000`."""
+        if self.websocket:
+            return f"python -m websockets {base.replace('http', 'ws', 1)}{self.path}"
+        parts = ["curl -i"]
+        if self.method != "GET" and not (self.method == "POST" and self.body is not None):
+            parts.append(f"-X {self.method}")
+        if self.request_id is not None:
+            parts.append(f"-H 'X-Request-ID: {self.request_id}'")
+        if self.body is not None:
+            parts.append(f"--json '{json.dumps(self.body)}'")
+        return " ".join([*parts, f"{base}{self.path}"])
+
+
+_PAY = "/carts/mine/checkout"
+_PAY_ROUTE = "/carts/{cart}/checkout"
+
+
+def tour() -> list[Step]:
+    """Return the steps in their order; without a WebSocket where uvicorn has no library for them."""
+    steps = [
+        Step("what is on the shelf", "/products", "/products", 200),
+        Step("with an id of yours", "/products/tea", "/products/{sku}", 200, request_id="my-first-request"),
+        Step("a product that isn't there", "/products/gold", "/products/{sku}", 404),
+        Step("a path that isn't there", "/wp-login.php", None, 404),
+        Step("tea into the cart", "/carts/mine/items", "/carts/{cart}/items", 201, "POST", {"sku": "tea"}),
+        Step("pay: the gateway is down", _PAY, _PAY_ROUTE, 502, "POST"),
+        Step("pay again: a bug", _PAY, _PAY_ROUTE, 500, "POST"),
+        Step("pay until it works; a mail follows later", _PAY, _PAY_ROUTE, 201, "POST"),
+        Step("something slow", "/reports/daily", "/reports/daily", 200),
+        Step("a streamed export", "/export.csv", "/export.csv", 200),
+    ]
+    if find_spec("websockets") is not None:
+        steps.append(Step("a stock ticker over a WebSocket", "/ticker", "/ticker", 101, websocket=True))
+    return steps
