@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None, *, suites: str = "") -> int:
         settings = {"rounds": effort.rounds, "batch": effort.batch, "quick": effort.quick}
         options.json.write_text(json.dumps(report.as_json(results, settings), indent=1) + "\n", encoding="utf-8")
     if options.chart is not None:
-        shown = [table for table in results.tables if table.name in ("features", "peers")]
+        shown = [
+            table for table in results.tables if table.name in ("features", "peers") and table.condition != "no SDK"
+        ]
         options.chart.write_text(chart.chart(shown or results.tables), encoding="utf-8")
     return 1 if options.check and any(figure.met is False for figure in figures(results)) else 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import throughput as loads
 from benchmarks.figures import figures
-from benchmarks.measure import Estimate, added, added_ratio
+from benchmarks.measure import added, added_ratio
 from benchmarks.variants import BARE, FLOOR
 
 if TYPE_CHECKING:
@@ -127,14 +127,14 @@ def as_json(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": figure.name,
                 "target": figure.target,
-                "value": None if figure.value is None else _estimate(figure.value),
+                "value": None if figure.value is None else asdict(figure.value),
                 "met": figure.met,
             }
             for figure in figures(results)
         ],
         "tables": [_table(table) for table in results.tables],
         "throughput": loads.as_json(results.throughput) if results.throughput else {},
-        "imports_ms": {name: _estimate(estimate) for name, estimate in results.imports.items()},
+        "imports_ms": {name: asdict(estimate) for name, estimate in results.imports.items()},
         "peak_bytes": results.memory,
     }
 
@@ -151,14 +151,10 @@ def _table(table: Table) -> dict[str, Any]:
                 "group": row.group,
                 "median_cpu": statistics.median(row.cpu),
                 "median_wall": statistics.median(row.wall),
-                "added_cpu": _estimate(added(row, bare)),
+                "added_cpu": asdict(added(row, bare)),
                 "rounds_cpu": row.cpu,
                 "rounds_wall": row.wall,
             }
             for name, row in table.rows.items()
         },
     }
-
-
-def _estimate(estimate: Estimate) -> dict[str, float]:
-    return {name.lstrip("_"): value for name, value in asdict(estimate).items()}

@@ -20,7 +20,9 @@ async def serve(name: str) -> None:
     (variant,) = named(name)
     setting = Setting(Tracing.serve())
     app = apps.starlette(variant.layers(setting))
-    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio switches Nagle's algorithm off only where the protocol is spelt out.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     print(listener.getsockname()[1], flush=True)

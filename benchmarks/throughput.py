@@ -45,12 +45,12 @@ def throughput(*, rounds: int, seconds: float) -> dict[str, Throughput]:
             variant.name: stack.enter_context(_server(variant.name, cores[-1:]))
             for variant in named(BARE, FLOOR, ALL, PEERS_TOGETHER)
         }
+        ports = {name: _port(server) for name, server in servers.items()}
         for number in range(rounds):
             order = list(servers) if number % 2 == 0 else list(reversed(servers))
             for name in order:
-                pid, port = servers[name]
                 result = results.setdefault(name, Throughput())
-                rate, cpu = _under_load(pid, port, seconds, cores[:1])
+                rate, cpu = _under_load(servers[name].pid, ports[name], seconds, cores[:1])
                 result.rate.append(rate)
                 if cpu is not None:
                     result.cpu.append(cpu)
@@ -97,18 +97,19 @@ def _under_load(pid: int, port: int, seconds: float, cores: list[int]) -> tuple[
 
 
 @contextmanager
-def _server(name: str, cores: list[int]) -> Iterator[tuple[int, int]]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with _process("benchmarks.server", [name], cores, **pipes) as process:
+def _server(name: str, cores: list[int]) -> Iterator[subprocess.Popen[bytes]]:
+    with _process("benchmarks.server", [name], cores, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            port = process.stdout.readline().strip()
-            if not port:
-                raise RuntimeError(f"the server for {name!r} did not start")
-            yield process.pid, int(port)
-        finally:
-            process.stdin.close()  # the server's sign to end
+        with process.stdin:  # its end is the server's sign to end
+            yield process
+
+
+def _port(server: subprocess.Popen[bytes]) -> int:
+    assert server.stdout is not None
+    line = server.stdout.readline().strip()
+    if not line:
+        raise RuntimeError("a server did not start; what it said is above")
+    return int(line)
 
 
 @contextmanager
