@@ -1,0 +1,28 @@
+"""Telemetry of the process, and `traced`, a span around any function.
+
+`asgi_infra.telemetry.redacting` has the exporter wrapper for providers that were set up elsewhere; it needs the SDK.
+"""
+
+from __future__ import annotations
+
+from .config import TelemetryConfig
+from .provider import (
+    Telemetry,
+    flush_telemetry,
+    get_telemetry,
+    init_telemetry,
+    reset_telemetry_for_tests,
+    shutdown_telemetry,
+)
+from .decorator import traced
+
+__all__ = [
+    "Telemetry",
+    "TelemetryConfig",
+    "flush_telemetry",
+    "get_telemetry",
+    "init_telemetry",
+    "reset_telemetry_for_tests",
+    "shutdown_telemetry",
+    "traced",
+]
