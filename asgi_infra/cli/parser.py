@@ -33,7 +33,8 @@ Colours appear on terminals only, and never when NO_COLOR is set.
 _RUN = """\
 Start an ASGI server with your application wrapped in the whole stack. Nothing in the application changes: what the
 server imports is a wrapper that finds the target in its environment, so workers and reloads get it too.
-The server's own access log is turned off, because ours replaces it.
+The server's own access log is turned off, because ours replaces it. Spans are exported where the standard variables
+say so, such as OTEL_EXPORTER_OTLP_ENDPOINT; that needs the extra 'otel'.
 
 examples:
   asgi-infra run shop:app

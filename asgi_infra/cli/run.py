@@ -25,15 +25,15 @@ def execute(options: Namespace) -> int:
     split_target(options.target)
     server = choose_server(options.server)
     workers = worker_count(options.workers, os.environ)
-    if workers > 1:
-        # A supervisor would start workers that fail again and again; better to fail here, once.
+    if workers > 1 or server != "uvicorn":
+        # Where the application is imported by a worker, its failure starts the next worker, or ends in code 0.
         load_target(options.target, factory=options.factory)
-        if options.metrics_path is not None and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            print(
-                f"asgi-infra: each of the {workers} workers serves its own metrics; "
-                "set PROMETHEUS_MULTIPROC_DIR to an empty directory to have them added up",
-                file=sys.stderr,
-            )
+    if workers > 1 and options.metrics_path is not None and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        print(
+            f"asgi-infra: each of the {workers} workers serves its own metrics; "
+            "set PROMETHEUS_MULTIPROC_DIR to an empty directory to have them added up",
+            file=sys.stderr,
+        )
     wrapping = Wrapping(
         target=options.target,
         factory=options.factory,

@@ -14,6 +14,9 @@ ASGI_INFRA_TARGET=shop:app daphne asgi_infra.cli.runner:app
 | `ASGI_INFRA_SERVICE` | the service's name |
 | `ASGI_INFRA_EXCLUDE` | path globs, one a line |
 | `ASGI_INFRA_METRICS_PATH` | where to serve the metrics; empty for nowhere |
+
+Where a standard variable such as `OTEL_EXPORTER_OTLP_ENDPOINT` says that spans are to go somewhere, telemetry is
+started as `init_telemetry` does it; a tracer provider that the target has set is left alone.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ _Duck: TypeAlias = Any
 
 FACTORY = "asgi_infra.cli.runner:create_app"
 """The import string that servers are given."""
+EXPORTING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+"""The variables any of which says that spans are wanted somewhere, unless it says `none`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +83,11 @@ class Wrapping:
         }
 
     def build(self) -> ASGIApp:
-        """Import the target and wrap it.
+        """Import the target, start telemetry where the environment asks for it, and wrap the target.
 
         Raises:
             ConfigurationError: If the target can't be found or loaded, or an option is wrong.
+            TelemetryError: If telemetry is asked for and can't be started.
         """
         from asgi_infra.middleware.hooks import publish_routes
         from asgi_infra.middleware.metrics_endpoint import metrics_app
@@ -93,7 +99,16 @@ class Wrapping:
         if self.metrics_path is not None:
             app = MetricsAt(self.metrics_path, app, metrics_app())
             exclude.append(self.metrics_path)
+        if exporting(os.environ) is not None:
+            from asgi_infra.telemetry import init_telemetry
+
+            init_telemetry(service=self.service)
         return InfraMiddleware(app, service=self.service, exclude=exclude)
+
+
+def exporting(environ: Mapping[str, str]) -> str | None:
+    """Return the variable that says that spans are wanted somewhere, or `None`."""
+    return next((name for name in EXPORTING if environ.get(name, "none") not in ("none", "")), None)
 
 
 def create_app() -> ASGIApp:

@@ -62,7 +62,7 @@ def _request(host: str, port: int, method: str, path: str, body: str | None, hea
 
 def _messages(stream: IO[bytes]) -> str:
     """Return the text messages of a WebSocket, one a line, up to the server's close (RFC 6455, section 5.2)."""
-    messages = []
+    messages: list[str] = []
     while True:
         head = stream.read(2)
         if len(head) < 2 or head[0] & 0x0F == _CLOSE:

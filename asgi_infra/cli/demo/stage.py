@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections import OrderedDict
 from typing import IO, TYPE_CHECKING, cast
 
 import uvicorn
-from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from asgi_infra.cli.demo.accounts import Account, Accountant
@@ -22,6 +20,7 @@ from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.metrics import Metrics
 from asgi_infra.middleware.metrics_endpoint import metrics_app
 from asgi_infra.middleware.stack import InfraMiddleware
+from asgi_infra.telemetry import init_telemetry
 
 if TYPE_CHECKING:
     from asgi_infra.cli.terminal import Terminal
@@ -70,9 +69,7 @@ class Stage:
         self._narrator.tell(account)
 
     def _set_up_process(self, accountant: Accountant) -> None:
-        provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
-        provider.add_span_processor(accountant)
-        trace.set_tracer_provider(provider)
+        init_telemetry(service="shop", exporters=[accountant], sampler=1.0)
         root = logging.getLogger()
         root.addHandler(self._narrator)
         root.setLevel(logging.INFO)
@@ -90,6 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno is not None and exc.errno > 0 else str(exc)
         raise InfrastructureError(
-            f"can't listen on {host}:{port}: {exc.strerror or exc}. Choose another port with --port; 0 takes a free one"
+            f"can't listen on {host}:{port}: {reason}. Choose another port with --port; 0 takes a free one"
         ) from exc

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from asgi_infra.cli.doctor.findings import Finding
 from asgi_infra.cli.parser import SERVERS
+from asgi_infra.cli.runner import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from asgi_infra.cli.doctor.layers import Anatomy
 
 _WORKERS = ("WEB_CONCURRENCY", "GRANIAN_WORKERS", "UVICORN_WORKERS")
-_EXPORTING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 _UNBOUNDED = frozenset(
     (
         "address",
@@ -65,14 +65,14 @@ def provider(anatomy: Anatomy, environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider):
         return
-    wanted = next((name for name in _EXPORTING if environ.get(name, "none") != "none"), None)
+    wanted = exporting(environ)
     yield Finding(
         "info" if wanted is None else "warning",
         "no-tracer-provider",
         "no tracer provider is set once the application is imported",
         "Spans are recorded nowhere unless something sets one when the application starts."
         + ("" if wanted is None else f" {wanted} says that they are wanted."),
-        "call init_telemetry() in the module of the application, or start it with opentelemetry-instrument",
+        "call init_telemetry() where the application is made, or start it with asgi-infra run and OTEL_* variables",
     )
 
 
