@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from time import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,8 +28,6 @@ _BROKEN = "error"
 _OTHER_METHOD = (OTHER,)
 _SCHEMES = {"http": "http", "https": "https", "ws": "ws", "wss": "wss"}
 _OTHER_SCHEME = "_OTHER"
-
-_numbers = count()
 
 
 class Metrics(Observer):
@@ -71,7 +68,8 @@ class Metrics(Observer):
             meter_duration = MeterDuration(meter, spec.buckets, max_series)
         from asgi_infra.middleware.metrics_registry import table_for
 
-        self._table = table_for(registry, spec)
+        self._table = table = table_for(registry, spec)
+        self._began, self._ended = table.began, table.ended
         self._methods = methods
         self._meter = meter_duration
         self._exemplars = exemplars
@@ -79,8 +77,6 @@ class Metrics(Observer):
         self._unsent = spec.names.unsent
         self._semconv = naming == "semconv"
         self._extends = self._semconv or bool(labels)
-        # What is in progress: the labels of its gauge. Under a name of its own, as an engine may have two of these.
-        self._note = f"metrics.{next(_numbers)}"
         self._labels_by_method = {name: (name,) for name in methods.names}
 
     def start(self, exchange: Exchange) -> None:
@@ -91,11 +87,10 @@ class Metrics(Observer):
             in_progress = self._labels_by_method.get(exchange.method, _OTHER_METHOD)
             if self._semconv:
                 in_progress = (in_progress[0], _scheme(exchange))
-        self._table.began(in_progress)
-        exchange.notes[self._note] = in_progress
+        self._began(exchange, in_progress)
 
     def end(self, exchange: Exchange) -> None:
-        in_progress = exchange.notes.pop(self._note, None)
+        in_progress = self._ended(exchange, None)
         if in_progress is None:  # `start` failed
             return
         method = in_progress[0] if in_progress else "GET"
@@ -106,10 +101,10 @@ class Metrics(Observer):
         if self._extends:
             key += self._extra(exchange)
         if exchange.is_websocket:
-            self._table.connection_ended(in_progress, key, exchange)
+            self._table.connection(key, exchange)
             return
         exemplar = _exemplar(exchange) if self._exemplars else None
-        self._table.request_ended(in_progress, key, exchange, exemplar)
+        self._table.request(key, exchange, exemplar)
         if self._meter is not None:
             self._meter.record(exchange, method, _scheme(exchange))
 

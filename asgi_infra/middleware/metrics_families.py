@@ -55,25 +55,22 @@ def gauge(spec: Spec, metric: str, names: Labels, rows: Iterable[tuple[Labels, i
     return family
 
 
-def histogram(
-    spec: Spec, metric: str, bounds: tuple[float, ...], rows: Iterable[tuple[Labels, Histogram, float]]
+def histogram_family(
+    spec: Spec, metric: str, rows: Iterable[tuple[Labels, Histogram, float, dict[int, RawExemplar]]]
 ) -> Metric:
-    """Return a family of histograms; a row has labels, numbers, and the Unix time when it was made."""
+    """Return a family of histograms; a row has labels, numbers, the Unix time when it was made, and exemplars."""
     from prometheus_client.metrics_core import Metric
     from prometheus_client.utils import floatToGoString
 
     name = spec.name(metric)
     family = Metric(name, HELP[metric], "histogram", unit=name.rpartition("_")[2])
-    edges = [*map(floatToGoString, bounds), "+Inf"]
     with_created = _shows_created()
-    for values, numbers, created in rows:
+    for values, numbers, created, exemplars in rows:
         labels = dict(zip(spec.labels, values, strict=True))
-        seen = 0
-        for bucket, edge in enumerate(edges):
-            seen += numbers.counts[bucket]
-            exemplar = _exemplar(numbers.exemplars.get(bucket)) if numbers.exemplars else None
-            family.add_sample(f"{name}_bucket", {**labels, "le": edge}, seen, exemplar=exemplar)
-        family.add_sample(f"{name}_count", labels, seen)
+        edges = [*map(floatToGoString, numbers.bounds), "+Inf"]
+        for i, (edge, count) in enumerate(zip(edges, [*numbers.at_most, numbers.count], strict=True)):
+            family.add_sample(f"{name}_bucket", {**labels, "le": edge}, count, exemplar=_exemplar(exemplars.get(i)))
+        family.add_sample(f"{name}_count", labels, numbers.count)
         family.add_sample(f"{name}_sum", labels, numbers.total)
         if with_created:
             family.add_sample(f"{name}_created", labels, created)

@@ -70,6 +70,7 @@ class MultiprocessTable:
         self._errors_total = Counter(
             spec.name("background_errors"), HELP["background_errors"], spec.names.labels[:2], registry=None
         )
+        self._exchanges: dict[Exchange, Labels] = {}
         self._gauges: dict[Labels, Gauge] = {(): self._connections_now}
         limit, labels_of = spec.max_series, labels_for(spec)
         self._http = SeriesMap(limit, len(labels), labels_of, self._children)
@@ -89,16 +90,24 @@ class MultiprocessTable:
             *(family.labels(*labels).observe for family in self._histograms),
         )
 
-    def began(self, in_progress: Labels) -> None:
+    def began(self, exchange: Exchange, in_progress: Labels) -> None:
         """Count an exchange as in progress, under these labels; a WebSocket has none."""
         gauge = self._gauges.get(in_progress)
         if gauge is None:
             gauge = self._gauges[in_progress] = self._in_progress.labels(*in_progress)
         gauge.inc()
+        self._exchanges[exchange] = in_progress
 
-    def request_ended(self, in_progress: Labels, key: Key, exchange: Exchange, exemplar: RawExemplar | None) -> None:
-        """Count a request that has ended, and is no longer in progress; the exemplar is not kept."""
-        self._gauges[in_progress].dec()  # first, so that a fault in the rest leaves nothing in progress
+    def ended(self, exchange: Exchange, _default: None) -> Labels | None:
+        """Count an exchange as in progress no longer, and return its labels; `None` where it was not in progress."""
+        in_progress = self._exchanges.pop(exchange, None)
+        if in_progress is not None:
+            self._gauges[in_progress].dec()
+        return in_progress
+
+    def request(self, key: Key, exchange: Exchange, exemplar: RawExemplar | None) -> None:
+        """Count a request that has ended; the exemplar is not kept."""
+        del exemplar
         count, duration, first_byte, request_size, response_size = self._http.find(key)
         if count is not None:
             count()
@@ -109,9 +118,8 @@ class MultiprocessTable:
         response_size(exchange.bytes_out)
         self._self.sync_at(exchange.ended or 0)
 
-    def connection_ended(self, in_progress: Labels, key: Key, exchange: Exchange) -> None:
-        """Count a WebSocket connection that has ended, and is no longer in progress."""
-        self._gauges[in_progress].dec()
+    def connection(self, key: Key, exchange: Exchange) -> None:
+        """Count a WebSocket connection that has ended."""
         self._connections.find(key).observe(exchange.duration)
         self._self.sync_at(exchange.ended or 0)
 

@@ -15,7 +15,7 @@ from asgi_infra.middleware.metrics_spec import FAULTS_NAME, HELP, MULTIPROCESS_V
 from asgi_infra.middleware.series import SeriesTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
@@ -31,11 +31,18 @@ class Table(Protocol):
 
     spec: Spec
 
-    def began(self, in_progress: Labels) -> None: ...
-    def request_ended(
-        self, in_progress: Labels, key: Key, exchange: Exchange, exemplar: RawExemplar | None
-    ) -> None: ...
-    def connection_ended(self, in_progress: Labels, key: Key, exchange: Exchange) -> None: ...
+    @property
+    def began(self) -> Callable[[Exchange, Labels], None]:
+        """Counts an exchange as in progress, under these labels; a WebSocket has none."""
+        ...
+
+    @property
+    def ended(self) -> Callable[[Exchange, None], Labels | None]:
+        """Counts it as in progress no longer, and returns the labels; `None` where it was not in progress."""
+        ...
+
+    def request(self, key: Key, exchange: Exchange, exemplar: RawExemplar | None) -> None: ...
+    def connection(self, key: Key, exchange: Exchange) -> None: ...
     def failed_late(self, key: Key) -> None: ...
     def collect(self) -> Iterable[Metric]: ...
 

@@ -1,23 +1,23 @@
 """The numbers behind the HTTP metrics of one process: one plain record for each set of labels.
 
-The records are what makes metrics cheap: a request costs one look-up and a few additions under one lock, where
-prometheus-client's own objects take a lock for each number. To prometheus-client the table is a custom collector, so
-a registry shows it like any other metric.
+The records are what makes metrics cheap: a request costs one look-up and one append, where prometheus-client's own
+objects take a lock for each number. To prometheus-client the table is a custom collector, so a registry shows it like
+any other metric.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, RLock
 from time import time
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from asgi_infra.middleware.metrics_families import Labels, clean, counter, gauge, histogram
+from asgi_infra.middleware.metrics_families import Labels, clean, counter, gauge, histogram_family
 from asgi_infra.middleware.metrics_spec import CONNECTION_BUCKETS, HELP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric
 
@@ -30,8 +30,11 @@ Key: TypeAlias = tuple[Any, ...]
 RawExemplar: TypeAlias = tuple[Any, str | None, float, float]
 """A span context or `None`, a request id or `None`, the value, and the Unix time."""
 
+Row: TypeAlias = "tuple[Labels, list[Histogram], float, dict[int, RawExemplar]]"
+
 OVERFLOW = "overflow"
 INVALID = "invalid"
+_MAX_PENDING = 256  # values, so 64 requests
 
 
 class SeriesMap(Generic[S]):
@@ -45,7 +48,7 @@ class SeriesMap(Generic[S]):
         self._overflow: Labels = (OVERFLOW,) * width
         self._labels_of = labels_of
         self._make = make
-        self._lock = Lock()
+        self._lock = RLock()  # an abandoned exchange may end inside of it, in the garbage collector
 
     def find(self, key: Key) -> S:
         """Return the series for a key."""
@@ -66,7 +69,7 @@ class SeriesMap(Generic[S]):
                     labels = self._overflow
                     series = self._by_labels.get(labels)
                 if series is None:
-                    series = self._by_labels[labels] = self._make(*labels)
+                    series = self._by_labels.setdefault(labels, self._make(*labels))
                 if overflows:
                     return series
             if len(self.by_key) < 4 * self._limit:
@@ -81,72 +84,71 @@ class SeriesMap(Generic[S]):
 
 
 class Histogram:
-    """Counts by bucket, not cumulated, with the sum of what was observed."""
+    """What a batch of values adds to: how many are at most each bound, how many there are, and their sum."""
 
-    __slots__ = ("counts", "exemplars", "total")
+    __slots__ = ("at_most", "bounds", "count", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.counts = [0] * (len(bounds) + 1)
+        self.bounds = bounds
+        self.at_most = [0] * len(bounds)
+        self.count = 0
         self.total: float = 0
-        self.exemplars: dict[int, RawExemplar] | None = None
+
+    def observe(self, values: list[float | None]) -> None:
+        """Add values, leaving out `None`."""
+        numbers = [value for value in values if value is not None]
+        numbers.sort()
+        self.count += len(numbers)
+        self.total += sum(numbers)
+        for i, bound in enumerate(self.bounds):
+            self.at_most[i] += bisect_right(numbers, bound)
 
     def copy(self) -> Histogram:
-        twin = Histogram(())
-        twin.counts = self.counts.copy()
+        twin = Histogram(self.bounds)
+        twin.at_most = self.at_most.copy()
+        twin.count = self.count
         twin.total = self.total
-        twin.exemplars = self.exemplars and self.exemplars.copy()
         return twin
 
 
-class HTTPSeries:
-    """What is known of the requests with one set of labels."""
+class Series:
+    """The histograms of one set of labels, and the values that are not in them yet.
 
-    __slots__ = ("created", "duration", "first_byte", "request_size", "response_size")
+    An exchange only appends its values, one for each histogram, which needs no lock; sorting them into buckets in
+    batches costs a fraction of what one by one would.
+    """
 
-    def __init__(self, spec: Spec) -> None:
+    __slots__ = ("add", "created", "exemplars", "histograms", "pending")
+
+    def __init__(self, bounds: Sequence[tuple[float, ...]]) -> None:
         self.created = time()
-        self.duration = Histogram(spec.buckets)
-        self.first_byte = Histogram(spec.buckets)
-        self.request_size = Histogram(spec.size_buckets)
-        self.response_size = Histogram(spec.size_buckets)
+        self.histograms = [Histogram(each) for each in bounds]
+        self.pending: list[float | None] = []
+        self.add = self.pending.extend
+        self.exemplars: dict[int, RawExemplar] = {}
 
-    def copy(self) -> HTTPSeries:
-        twin = object.__new__(HTTPSeries)
-        twin.created = self.created
-        twin.duration = self.duration.copy()
-        twin.first_byte = self.first_byte.copy()
-        twin.request_size = self.request_size.copy()
-        twin.response_size = self.response_size.copy()
-        return twin
-
-
-class ConnectionSeries:
-    """What is known of the WebSocket connections with one set of labels."""
-
-    __slots__ = ("created", "duration")
-
-    def __init__(self) -> None:
-        self.created = time()
-        self.duration = Histogram(CONNECTION_BUCKETS)
-
-    def copy(self) -> ConnectionSeries:
-        twin = object.__new__(ConnectionSeries)
-        twin.created = self.created
-        twin.duration = self.duration.copy()
-        return twin
+    def fold(self) -> None:
+        """Move the pending values into the histograms; the caller holds the table's lock."""
+        values = self.pending[:]
+        del self.pending[: len(values)]  # never replaced: a thread may be about to append
+        for i, histogram in enumerate(self.histograms):
+            histogram.observe(values[i :: len(self.histograms)])
 
 
 class ErrorSeries:
     """How often the application raised after the end."""
 
-    __slots__ = ("count", "created")
+    __slots__ = ("_lock", "count", "created")
 
     def __init__(self) -> None:
         self.created = time()
         self.count = 0
+        self._lock = RLock()
 
-
-C = TypeVar("C", HTTPSeries, ConnectionSeries)
+    def add(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self.count += 1
 
 
 class SeriesTable:
@@ -155,12 +157,14 @@ class SeriesTable:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self._lock = Lock()
-        self._buckets = spec.buckets
-        self._size_buckets = spec.size_buckets
-        self._in_progress: dict[Labels, int] = {(): 0}
+        self._in_progress: dict[Exchange, Labels] = {}
+        # Without Python code of ours in between, a start and an end cost one step of a dictionary each.
+        self.began: Callable[[Exchange, Labels], None] = self._in_progress.__setitem__
+        self.ended: Callable[[Exchange, None], Labels | None] = self._in_progress.pop
         limit, width, labels_of = spec.max_series, len(spec.labels), labels_for(spec)
-        self._http = SeriesMap(limit, width, labels_of, lambda *_: HTTPSeries(spec))
-        self._connections = SeriesMap(limit, width, labels_of, lambda *_: ConnectionSeries())
+        bounds = (spec.buckets, spec.buckets, spec.size_buckets, spec.size_buckets)
+        self._http = SeriesMap(limit, width, labels_of, lambda *_: Series(bounds))
+        self._connections = SeriesMap(limit, width, labels_of, lambda *_: Series([CONNECTION_BUCKETS]))
         self._errors = SeriesMap(limit, 2, labels_of, lambda *_: ErrorSeries())
 
     @property
@@ -168,58 +172,46 @@ class SeriesTable:
         """How many exchanges were counted in an overflow series."""
         return self._http.overflowed + self._connections.overflowed + self._errors.overflowed
 
-    def began(self, in_progress: Labels) -> None:
-        """Count an exchange as in progress, under these labels; a WebSocket has none."""
-        with self._lock:
-            self._in_progress[in_progress] = self._in_progress.get(in_progress, 0) + 1
-
-    def request_ended(self, in_progress: Labels, key: Key, exchange: Exchange, exemplar: RawExemplar | None) -> None:
-        """Count a request that has ended, and is no longer in progress."""
+    def request(self, key: Key, exchange: Exchange, exemplar: RawExemplar | None) -> None:
+        """Count a request that has ended."""
         try:
             series = self._http.by_key[key]
         except (KeyError, TypeError):
             series = self._http.resolve(key)
         started = exchange.started
-        duration = exchange.ended - started  # type: ignore[operator]
         first_byte = exchange.first_byte
-        bytes_in = exchange.bytes_in
-        bytes_out = exchange.bytes_out
-        with self._lock:
-            self._in_progress[in_progress] -= 1
-            numbers = series.duration
-            bucket = bisect_left(self._buckets, duration)
-            numbers.counts[bucket] += 1
-            numbers.total += duration
-            if exemplar is not None:
-                if numbers.exemplars is None:
-                    numbers.exemplars = {}
-                numbers.exemplars[bucket] = exemplar
-            if first_byte is not None:
-                first_byte -= started
-                numbers = series.first_byte
-                numbers.counts[bisect_left(self._buckets, first_byte)] += 1
-                numbers.total += first_byte
-            numbers = series.request_size
-            numbers.counts[bisect_left(self._size_buckets, bytes_in) if bytes_in else 0] += 1
-            numbers.total += bytes_in
-            numbers = series.response_size
-            numbers.counts[bisect_left(self._size_buckets, bytes_out)] += 1
-            numbers.total += bytes_out
+        series.add(
+            (
+                exchange.ended - started,  # type: ignore[operator]
+                None if first_byte is None else first_byte - started,
+                exchange.bytes_in,
+                exchange.bytes_out,
+            )
+        )
+        if exemplar is not None:
+            series.exemplars[bisect_left(self.spec.buckets, exemplar[2])] = exemplar
+        if len(series.pending) >= _MAX_PENDING:
+            self._fold(series)
 
-    def connection_ended(self, in_progress: Labels, key: Key, exchange: Exchange) -> None:
-        """Count a WebSocket connection that has ended, and is no longer in progress."""
+    def connection(self, key: Key, exchange: Exchange) -> None:
+        """Count a WebSocket connection that has ended."""
         series = self._connections.find(key)
-        duration = exchange.duration
-        with self._lock:
-            self._in_progress[in_progress] -= 1
-            series.duration.counts[bisect_left(CONNECTION_BUCKETS, duration)] += 1
-            series.duration.total += duration
+        series.add((exchange.duration,))
+        if len(series.pending) >= _MAX_PENDING:
+            self._fold(series)
+
+    def _fold(self, series: Series) -> None:
+        # Whoever holds the lock is folding, or about to. Waiting for it could last for ever: the garbage collector
+        # may run inside of it, and end an abandoned exchange.
+        if self._lock.acquire(blocking=False):
+            try:
+                series.fold()
+            finally:
+                self._lock.release()
 
     def failed_late(self, key: Key) -> None:
         """Count an error that the application raised after the end."""
-        series = self._errors.find(key)
-        with self._lock:
-            series.count += 1
+        self._errors.find(key).add()
 
     def describe(self) -> Iterable[Metric]:
         """Return the metrics without samples; a registry takes their names from it."""
@@ -227,45 +219,48 @@ class SeriesTable:
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics with their samples."""
-        with self._lock:
-            in_progress = self._in_progress.copy()
+        http = self._rows(self._http)
+        shared = [self.spec.labels.index(name) for name in self.spec.names.in_progress_labels]
+        in_progress: dict[Labels, int] = {(): 0}  # and zero for what has been in progress
+        in_progress |= {tuple(row[0][i] for i in shared): 0 for row in http if row[0][0] != OVERFLOW}
+        for labels in self._in_progress.copy().values():
+            in_progress[labels] = in_progress.get(labels, 0) + 1
         return self._families(
-            self._copies(self._http),
-            self._copies(self._connections),
+            http,
+            self._rows(self._connections),
             [(labels, series.count, series.created) for labels, series in self._errors.items()],
             in_progress,
         )
 
-    def _copies(self, series_map: SeriesMap[C]) -> list[tuple[Labels, C]]:
-        copies = []
+    def _rows(self, series_map: SeriesMap[Series]) -> list[Row]:
+        rows = []
         for labels, series in series_map.items():
-            with self._lock:  # one series at a time, so that no request waits for a whole scrape
-                copies.append((labels, series.copy()))
-        return copies
+            with self._lock:
+                series.fold()
+                histograms = [histogram.copy() for histogram in series.histograms]
+            rows.append((labels, histograms, series.created, series.exemplars.copy()))
+        return rows
 
     def _families(
         self,
-        http: list[tuple[Labels, HTTPSeries]],
-        connections: list[tuple[Labels, ConnectionSeries]],
+        http: list[Row],
+        connections: list[Row],
         errors: list[tuple[Labels, float, float | None]],
         in_progress: dict[Labels, int],
     ) -> Iterator[Metric]:
         spec = self.spec
         if spec.names.requests is not None:
-            requests = [(labels, sum(series.duration.counts), series.created) for labels, series in http]
+            requests = [(labels, histograms[0].count, created) for labels, histograms, created, _ in http]
             yield counter(spec.name("requests"), HELP["requests"], spec.labels, requests)
-        for metric, bounds in (
-            ("duration", spec.buckets),
-            ("first_byte", spec.buckets),
-            ("request_size", spec.size_buckets),
-            ("response_size", spec.size_buckets),
-        ):
-            rows = [(labels, getattr(series, metric), series.created) for labels, series in http]
-            yield histogram(spec, metric, bounds, rows)
+        for i, metric in enumerate(("duration", "first_byte", "request_size", "response_size")):
+            yield histogram_family(
+                spec, metric, [(labels, each[i], created, {} if i else found) for labels, each, created, found in http]
+            )
         requests_now = [item for item in in_progress.items() if item[0]]
         yield gauge(spec, "in_progress", spec.names.in_progress_labels, requests_now)
-        connection_rows = [(labels, series.duration, series.created) for labels, series in connections]
-        yield histogram(spec, "connection_duration", CONNECTION_BUCKETS, connection_rows)
+        yield histogram_family(
+            spec, "connection_duration", [(labels, each[0], created, {}) for labels, each, created, _ in connections]
+        )
         yield gauge(spec, "connections", (), [item for item in in_progress.items() if not item[0]])
         yield counter(spec.name("background_errors"), HELP["background_errors"], spec.names.labels[:2], errors)
 
