@@ -40,6 +40,7 @@ FEATURES: Final = ("request_id", "tracing", "metrics", "access_log", "audit", "t
 """The features that a rule can switch off for a path."""
 
 Patterns: TypeAlias = str | Iterable[str]  # one, or several
+Exclude: TypeAlias = "PathRules | Mapping[str, Patterns] | Patterns | None"  # what `PathRules.of` takes
 
 _MAX_LENGTH = 1024  # characters of one pattern
 _MAX_EXPANSIONS = 1024  # paths without braces that one pattern stands for
@@ -155,7 +156,7 @@ class PathRules:
         self._lock = Lock()
 
     @classmethod
-    def of(cls, value: PathRules | Mapping[str, Patterns] | Patterns | None) -> PathRules:
+    def of(cls, value: Exclude) -> PathRules:
         """Return the rules that a middleware's `exclude` parameter stands for.
 
         Args:

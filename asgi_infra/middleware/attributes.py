@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from asgi_infra.middleware.exchange import Exchange
     from asgi_infra.middleware.headers import HeaderCapture
 
-_MAX_TEXT = 2048
-_MAX_AUTHORITIES = 256
+MAX_TEXT = 2048
+_MAX_COMMON = 512
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -23,61 +23,46 @@ class RequestAttributes:
 
     def __init__(self, known_methods: Sequence[str] | None, capture: HeaderCapture) -> None:
         self._methods = KnownMethods(known_methods)
-        self._capture = capture
-        # What a client repeats from request to request is parsed once; a bounded cache, since it is the client's.
-        self._authorities: dict[tuple[bytes | None, str], dict[str, Any]] = {}
+        self._capture = capture or None
+        # What does not change from request to request is put together once; bounded, since the host is the client's.
+        self._common: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def __call__(self, exchange: Exchange) -> dict[str, Any]:
-        scope = exchange.scope
-        method = self._methods.label(exchange.method)
-        attributes: dict[str, Any] = {
-            "http.request.method": method,
-            "url.scheme": exchange.scheme,
-            "url.path": text(exchange.path),
-            **self._authority(exchange),
-        }
-        if method != exchange.method:
-            attributes["http.request.method_original"] = text(exchange.method)
-        query = scope.get("query_string")
-        if query:
-            attributes["url.query"] = redact_query(query[:_MAX_TEXT].decode("utf-8", "replace"))
+        scope, path = exchange.scope, exchange.path
+        key = (exchange.method, exchange.host, exchange.scheme, scope.get("http_version"))
+        attributes = (self._common.get(key) or self._make_common(key, exchange)).copy()
+        attributes["url.path"] = path if path.isascii() and len(path) <= MAX_TEXT else text(path)
+        if query := scope.get("query_string"):
+            attributes["url.query"] = redact_query(query[:MAX_TEXT].decode("utf-8", "replace"))
         peer = scope.get("client")
         if peer and peer[0]:
             attributes["client.address"] = exchange.client
-            attributes["network.peer.address"] = peer[0]
-            port = _port(peer)
-            if port is not None:
+            attributes["network.peer.address"], port = peer
+            if type(port) is int or (port := _port(peer)) is not None:
                 attributes["network.peer.port"] = port
-        version = scope.get("http_version")
-        if version:
-            attributes["network.protocol.version"] = version
-        if exchange.is_websocket:
-            attributes["network.protocol.name"] = "websocket"
-        agent = exchange.headers.get(b"user-agent")
-        if agent:
-            attributes["user_agent.original"] = agent[:_MAX_TEXT].decode("latin-1")
-        if self._capture:
+        if agent := exchange.headers.get(b"user-agent"):
+            attributes["user_agent.original"] = agent[:MAX_TEXT].decode("latin-1")
+        if self._capture is not None:
             attributes.update(self._capture(scope["headers"]))
         return attributes
 
-    def _authority(self, exchange: Exchange) -> dict[str, Any]:
-        key = (exchange.host, exchange.scheme)
-        authority = self._authorities.get(key)
-        if authority is None:
-            authority = _authority(exchange)
-            if len(self._authorities) < _MAX_AUTHORITIES:
-                self._authorities[key] = authority
-        return authority
-
-
-def span_method(method: str) -> str:
-    """Return what stands for a method in a span's name."""
-    return "HTTP" if method == "_OTHER" else method
+    def _make_common(self, key: tuple[Any, ...], exchange: Exchange) -> dict[str, Any]:
+        method = self._methods.label(exchange.method)
+        common = {"http.request.method": method, "url.scheme": exchange.scheme, **_authority(exchange)}
+        if method != exchange.method:
+            common["http.request.method_original"] = text(exchange.method)
+        if version := exchange.scope.get("http_version"):
+            common["network.protocol.version"] = version
+        if exchange.is_websocket:
+            common["network.protocol.name"] = "websocket"
+        if len(self._common) < _MAX_COMMON:
+            self._common[key] = common
+        return common
 
 
 def text(value: str) -> str:
     """Return a string that any exporter can encode, of bounded length."""
-    value = value[:_MAX_TEXT]
+    value = value[:MAX_TEXT]
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 

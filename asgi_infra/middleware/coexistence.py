@@ -43,12 +43,6 @@ def claim(scope: Scope) -> None:
     scope.setdefault(STARLETTE_KEY, True)
 
 
-def release(scope: Scope) -> None:
-    """Undo `claim`, because a scope may outlive its request."""
-    scope.pop(FASTAPI_KEY, None)
-    scope.pop(STARLETTE_KEY, None)
-
-
 def fastapi_tracer(app: Any) -> Tracer | None:
     """Return the tracer for FastAPI's operation spans (dependencies, endpoint) if the application wants them.
 
@@ -60,7 +54,7 @@ def fastapi_tracer(app: Any) -> Tracer | None:
         if isinstance(config, dict) and type(app).__module__.startswith("fastapi."):
             if not (config.get("tracing") and config.get("operation_spans")):
                 return None
-            from opentelemetry.trace import get_tracer  # noqa: PLC0415
+            from opentelemetry.trace import get_tracer
 
             return get_tracer("fastapi", tracer_provider=config.get("tracer_provider"))
         app = getattr(app, "app", None)
@@ -77,8 +71,8 @@ def with_fastapi_operations(scope: Scope, context: Context, span: Span, method: 
     """
     api = sys.modules.get("fastapi.telemetry._api")
     try:
-        state = api._RequestTelemetry(span=span, span_method=method, tracer=tracer)  # type: ignore[union-attr]  # noqa: SLF001
-        context = set_value(api._REQUEST_TELEMETRY_KEY, state, context)  # type: ignore[union-attr]  # noqa: SLF001
+        state = api._RequestTelemetry(span=span, span_method=method, tracer=tracer)  # type: ignore[union-attr]
+        context = set_value(api._REQUEST_TELEMETRY_KEY, state, context)  # type: ignore[union-attr]
     except (AttributeError, TypeError):
         return context
     scope[FASTAPI_KEY] = state

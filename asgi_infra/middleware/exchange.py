@@ -1,9 +1,9 @@
 """One exchange, and the engine that drives it: the only wrapper of `receive` and `send`.
 
 An exchange is one HTTP request with its response, or one WebSocket connection. The engine makes an `Exchange`, fills
-it from the messages that pass, and tells the observers: at the start, when the head of the response leaves, at the
-end, when the application fails afterwards, and when it has returned. Messages reach the application and the server
-as they were, but for headers that an observer adds.
+it from the messages that pass, and tells the observers: at the start, at the end, when the application fails
+afterwards, and when it has returned. Messages reach the application and the server as they were, but for the headers
+that an observer asked to add to the response.
 
 The end is the last body message, the last trailer or the end of the connection, never the return of the application:
 what it does afterwards is not request time. A response of 500 and above is reported once the application has returned
@@ -22,9 +22,10 @@ from asgi_infra.middleware.routes import resolve
 from asgi_infra.paths import PathRules, app_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from asgi_infra.types import ASGIApp, Message, RawHeaders, Receive, Scope, Send
+    from asgi_infra.paths import Exclude
+    from asgi_infra.types import ASGIApp, Message, Receive, Scope, Send
 
 Outcome: TypeAlias = Literal["ok", "error", "disconnected", "cancelled"]
 
@@ -50,10 +51,7 @@ class Observer:
         """Called instead of everything else when a path rule skips the feature."""
 
     def start(self, exchange: Exchange) -> None:
-        """Called before the application."""
-
-    def head(self, exchange: Exchange, headers: RawHeaders) -> None:
-        """Called when the head of the response, or the acceptance of a WebSocket, leaves; may change its headers."""
+        """Called before the application; the place to set `response_headers`."""
 
     def end(self, exchange: Exchange) -> None:
         """Called once, when the exchange is over and everything about it is known."""
@@ -68,74 +66,126 @@ class Observer:
 class Exchange:
     """The record of one exchange, and the `receive` and `send` that the application gets."""
 
-    status: int | None = None
+    __slots__ = (
+        "_receive",
+        "_send",
+        "_trailers",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "close_code",
+        "disconnected",
+        "duration",
+        "ended",
+        "error",
+        "error_type",
+        "finished",
+        "first_byte",
+        "headers",
+        "host",
+        "is_websocket",
+        "method",
+        "notes",
+        "outcome",
+        "path",
+        "plan",
+        "request_id",
+        "request_id_token",
+        "response_headers",
+        "root_path",
+        "route",
+        "scheme",
+        "scope",
+        "sent_headers",
+        "span",
+        "span_name",
+        "span_token",
+        "started",
+        "started_ns",
+        "status",
+    )
+
+    status: int | None
     """The status that was sent; 101 for an accepted WebSocket, 403 for one refused without a status."""
-    outcome: Outcome = "ok"
-    error: BaseException | None = None
+    outcome: Outcome
+    error: BaseException | None
     """What the application raised."""
-    error_type: str | None = None
+    error_type: str | None
     """What went wrong, of few distinct values: a status, the name of an exception type, or a word of ours."""
-    route: str | None = None
+    route: str | None
     """The template of the route, such as `/items/{id}`; known at the end, `None` for an unmatched path."""
-    request_id: str | None = None
-    span: Any = None
+    request_id: str | None
+    span: Any
     """The server span, of `opentelemetry.trace.Span`, where there is one."""
+    span_name: str
+    """What the span's name begins with: the method, `HTTP` for an unknown one, `WS`."""
+    span_token: Any
+    """What detaches the span from the context; `None` when the span is not ours."""
+    request_id_token: Any
+    """What resets the context variable of the request id."""
     client: str | None
     """The client's address, as far as the trusted proxies vouch for it."""
     scheme: str
     """`http`, `https`, `ws` or `wss`, as far as the trusted proxies vouch for it."""
     host: bytes | None
     """The authority that the client asked for, raw."""
-    first_byte: float | None = None
+    headers: dict[bytes, bytes]
+    """The request's headers, the first of each name; all of them are in the scope."""
+    response_headers: dict[bytes, bytes]
+    """Headers to add to the response, or to the acceptance of a WebSocket, in place of the application's own."""
+    sent_headers: Sequence[tuple[bytes, bytes]]
+    """The headers of the response, once its head has left."""
+    notes: dict[str, Any]
+    """Per-request state of observers, each under its feature's name."""
+    started_ns: int
+    """When the exchange started, in nanoseconds of Unix time."""
+    started: float
+    """When the exchange started, in seconds of the monotonic clock that all durations are measured with."""
+    first_byte: float | None
     """When the head of the response left, on the clock of `started`."""
-    ended: float | None = None
+    ended: float | None
     """When the last message had been sent, on the clock of `started`."""
-    bytes_in = 0
-    bytes_out = 0
-    close_code: int | None = None
+    duration: float
+    """Seconds from the start to the end, for span, metrics and log alike; known at the end."""
+    bytes_in: int
+    bytes_out: int
+    close_code: int | None
     """The close code of a WebSocket, from whichever side it came first."""
-    disconnected = False
+    disconnected: bool
     """Whether the client went away before the end."""
-    finished = False
+    finished: bool
     """Whether the observers have been told of the end."""
-    _trailers = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, plan: Plan) -> None:
         self.scope = scope
-        self.is_websocket = scope["type"] == "websocket"
-        self.method: str = "GET" if self.is_websocket else scope.get("method", "")
-        self.path: str = scope.get("path", "")
-        self.root_path: str = scope.get("root_path", "")
-        headers = scope.get("headers", ())
-        if not isinstance(headers, (list, tuple)):  # an iterator can be read once only, and the application wants to
-            headers = scope["headers"] = list(headers)
-        self.headers = _first_headers(headers)
-        peer = scope.get("client")
-        self.client = peer[0] if peer else None
-        self.scheme = scope.get("scheme") or ("ws" if self.is_websocket else "http")
-        self.host = self.headers.get(b"host")
-        self.notes: dict[str, Any] = {}
-        """Per-request state of observers, each under its feature's name."""
         self.plan = plan
         self._receive = receive
         self._send = send
+        self._trailers = False
+        try:
+            headers = dict(reversed(scope["headers"]))
+        except (KeyError, TypeError, ValueError):
+            headers = _mended_headers(scope)
+        self.headers = headers
+        self.is_websocket = websocket = scope["type"] == "websocket"
+        self.method: str = "GET" if websocket else scope.get("method", "")
+        self.path: str = scope.get("path", "")
+        self.root_path: str = scope.get("root_path", "")
+        peer = scope.get("client")
+        self.client = peer[0] if peer else None
+        self.scheme = scope.get("scheme") or ("ws" if websocket else "http")
+        self.host = headers.get(b"host")
+        self.request_id = self.span = self.span_token = self.status = self.route = None
+        self.first_byte = self.ended = self.error = self.error_type = self.close_code = None
+        self.outcome = "ok"
+        self.duration = 0.0
+        self.bytes_in = self.bytes_out = 0
+        self.disconnected = self.finished = False
+        self.response_headers = {}
+        self.sent_headers = ()
+        self.notes = {}
         self.started_ns = time_ns()
-        """When the exchange started, in nanoseconds of Unix time."""
         self.started = perf_counter()
-        """When the exchange started, in seconds of the monotonic clock that all durations are measured with."""
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the start to the end, or to now."""
-        return (self.ended if self.ended is not None else perf_counter()) - self.started
-
-    @property
-    def trace_ids(self) -> tuple[str | None, str | None]:
-        """Trace id and span id in hexadecimal, of the server span, sampled or not."""
-        context = self.span.get_span_context() if self.span is not None else None
-        if context is None or not context.is_valid:
-            return None, None
-        return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
     async def receive(self) -> Message:
         """What the application calls to receive; passes every message on as it is."""
@@ -159,13 +209,15 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """What the application calls to send; passes every message on, with the observers' headers on a head."""
         kind = message["type"]
-        if kind == "http.response.body":
-            self.bytes_out += len(message.get("body") or b"")
-            last = not (message.get("more_body") or self._trailers)
-        elif kind == "http.response.start":
+        if kind == "http.response.start":
             self._trailers = bool(message.get("trailers"))
             message = self._with_head(message, message.get("status"))
             last = False
+        elif kind == "http.response.body":
+            body = message.get("body")
+            if body:
+                self.bytes_out += len(body)
+            last = not (message.get("more_body") or self._trailers)
         elif self.is_websocket:
             message, last = self._websocket_message(kind, message)
         elif kind == "http.response.trailers":
@@ -203,27 +255,21 @@ class Exchange:
     def _with_head(self, message: Message, status: object) -> Message:
         if self.first_byte is not None:  # a second head: the server's own error is the right answer to it
             return message
-        if isinstance(status, int):
-            self.status = int(status)
         self.first_byte = perf_counter()
-        if not self.plan.heads:
-            return message
-        try:
-            headers = list(message.get("headers") or ())
-        except TypeError as exc:
-            faults.record("engine.head", exc)
-            return message
-        for place, head in self.plan.heads:
+        if isinstance(status, int):
+            self.status = status if type(status) is int else int(status)
+        headers = message.get("headers") or ()
+        added = self.response_headers
+        if added:
             try:
-                head(self, headers)
-            except Exception as exc:  # noqa: BLE001
-                faults.record(place, exc)
-        return {**message, "headers": headers}
-
-    def returned(self) -> None:
-        """Note that the application has returned."""
-        if not self.finished:
-            self.finish()
+                if not added.keys().isdisjoint(dict(headers)):
+                    headers = [header for header in headers if header[0] not in added]
+                headers = [*headers, *added.items()]
+                message = {**message, "headers": headers}
+            except (TypeError, ValueError) as exc:  # not headers at all: the server's own error is the right answer
+                faults.record("engine.head", exc)
+        self.sent_headers = headers
+        return message
 
     def raised(self, error: BaseException) -> None:
         """Note what the application raised."""
@@ -231,62 +277,60 @@ class Exchange:
             self.error = error
             self.finish()
             return
-        for place, late_error in self.plan.late_errors:
+        for late_error in self.plan.late_errors:
             try:
                 late_error(self, error)
             except Exception as exc:  # noqa: BLE001
-                faults.record(place, exc)
+                faults.record(place(late_error), exc)
 
     def finish(self) -> None:
         """Settle route and outcome, and tell the observers of the end."""
         self.finished = True
-        if self.ended is None:
-            self.ended = perf_counter()
-            complete = False
-        else:
-            complete = True
+        ended = self.ended
         try:
             self.route = resolve(self.scope, self.root_path)
-            classify = websocket_outcome if self.is_websocket else http_outcome
-            self.outcome, self.error_type = classify(self, complete)
+            if self.is_websocket:
+                self.outcome, self.error_type = websocket_outcome(self)
+            elif ended is None or self.error is not None or (self.status or 500) >= 500:
+                self.outcome, self.error_type = http_outcome(self)
         except Exception as exc:  # noqa: BLE001
             faults.record("engine.end", exc)
-        for place, end in self.plan.ends:
+        if ended is None:
+            ended = self.ended = perf_counter()
+        self.duration = ended - self.started
+        for end in self.plan.ends:
             try:
                 end(self)
             except Exception as exc:  # noqa: BLE001
-                faults.record(place, exc)
+                faults.record(place(end), exc)
 
 
 class Plan:
     """The observers of an exchange, with the methods that they override, in the order in which they are called."""
 
-    __slots__ = ("closes", "ends", "excluded", "heads", "late_errors", "observers", "starts")
+    __slots__ = ("closes", "ends", "excluded", "late_errors", "observers", "starts")
 
     def __init__(self, observers: Sequence[Observer], excluded: Sequence[Observer] = ()) -> None:
         self.observers = tuple(observers)
-        self.excluded = [method for _, method in _overridden(excluded, "excluded")]
-        self.starts: list[tuple[str, Callable[[Exchange], None]]] = _overridden(self.observers, "start")
-        self.heads: list[tuple[str, Callable[[Exchange, RawHeaders], None]]] = _overridden(self.observers, "head")
-        self.ends: list[tuple[str, Callable[[Exchange], None]]] = _overridden(self.observers, "end")
-        self.late_errors: list[tuple[str, Callable[[Exchange, BaseException], None]]] = _overridden(
-            self.observers, "late_error"
-        )
-        self.closes: list[tuple[str, Callable[[Exchange], None]]] = _overridden(self.observers, "close")[::-1]
+        self.excluded = _overridden(excluded, "excluded")
+        self.starts = _overridden(observers, "start")
+        self.ends = _overridden(observers, "end")
+        self.late_errors = _overridden(observers, "late_error")
+        self.closes = _overridden(observers, "close")[::-1]
 
     def start(self, exchange: Exchange) -> None:
-        for place, start in self.starts:
+        for start in self.starts:
             try:
                 start(exchange)
             except Exception as exc:  # noqa: BLE001
-                faults.record(place, exc)
+                faults.record(place(start), exc)
 
     def close(self, exchange: Exchange) -> None:
-        for place, close in self.closes:
+        for close in self.closes:
             try:
                 close(exchange)
             except Exception as exc:  # noqa: BLE001
-                faults.record(place, exc)
+                faults.record(place(close), exc)
 
 
 class Engine:
@@ -307,12 +351,13 @@ class Engine:
         app: ASGIApp,
         observers: Sequence[Observer],
         *,
-        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        exclude: Exclude = (),
         trusted_proxies: str | Sequence[str] = (),
     ) -> None:
         self.app = app
-        self.rules = PathRules.of(exclude)
-        self._proxies = TrustedProxies(trusted_proxies)
+        rules = PathRules.of(exclude)
+        self._skipped = rules.skipped if rules else None
+        self._proxies = TrustedProxies(trusted_proxies) or None
         self._plan = Plan(observers)
         self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
         for observer in observers:
@@ -324,30 +369,29 @@ class Engine:
             await self.app(scope, receive, send)
             return
         plan = self._plan
-        if self.rules:
-            plan = self._plan_without(self.rules.skipped(app_path(scope)))
+        if self._skipped is not None:
+            plan = self._plan_without(self._skipped(app_path(scope)))
             for excluded in plan.excluded:
                 excluded(scope)
         if not plan.observers:
             await self.app(scope, receive, send)
             return
         state = scope.get(SCOPE_KEY)
-        outer = state.get("exchange") if state is not None else None
-        if outer is not None:
-            await self._join(outer, plan, scope, receive, send)
+        if state is not None and state.get("exchange") is not None:
+            await self._join(state["exchange"], plan, scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, plan)
         scope[SCOPE_KEY] = state = {"exchange": exchange}
+        if self._proxies is not None:
+            self._ask(self._proxies, exchange)
         try:
-            if self._proxies:
-                self._ask_proxies(exchange)
             plan.start(exchange)
             await self.app(scope, exchange.receive, exchange.send)
+            if not exchange.finished:
+                exchange.finish()
         except BaseException as exc:
             exchange.raised(exc)
             raise
-        else:
-            exchange.returned()
         finally:
             plan.close(exchange)
             # Without these two an exchange would be part of reference cycles, and wait for the garbage collector.
@@ -365,9 +409,9 @@ class Engine:
         finally:
             missing.close(exchange)
 
-    def _ask_proxies(self, exchange: Exchange) -> None:
+    def _ask(self, proxies: TrustedProxies, exchange: Exchange) -> None:
         try:
-            self._proxies.apply(exchange)
+            proxies.apply(exchange)
         except Exception as exc:  # noqa: BLE001
             faults.record("engine.proxies", exc)
 
@@ -380,19 +424,24 @@ class Engine:
         return plan
 
 
-def _overridden(observers: Sequence[Observer], name: str) -> list[tuple[str, Callable[..., None]]]:
+def place(method: Callable[..., None]) -> str:
+    """Return the name of an observer's method for a fault, such as `tracing.end`."""
+    return f"{getattr(method, '__self__').feature}.{method.__name__}"  # noqa: B009
+
+
+def _overridden(observers: Sequence[Observer], name: str) -> list[Callable[..., None]]:
     return [
-        (f"{observer.feature}.{name}", getattr(observer, name))
+        getattr(observer, name)
         for observer in observers
         if getattr(type(observer), name) is not getattr(Observer, name)
     ]
 
 
-def _first_headers(headers: Any) -> dict[bytes, bytes]:
-    try:
-        return dict(reversed(headers))
-    except (TypeError, ValueError):  # something in it is no pair
-        return dict(reversed([pair for pair in headers if isinstance(pair, (list, tuple)) and len(pair) == 2]))
+def _mended_headers(scope: Scope) -> dict[bytes, bytes]:
+    # Missing, an iterator, which can be read once only and the application wants to, or with something that is no pair.
+    headers = scope["headers"] = list(scope.get("headers") or ())
+    pairs = [header for header in headers if isinstance(header, (list, tuple)) and len(header) == 2]
+    return dict(reversed([(name, value) for name, value in pairs if type(name) is type(value) is bytes]))
 
 
 def _payload_size(message: Message) -> int:

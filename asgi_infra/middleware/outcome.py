@@ -13,15 +13,15 @@ INCOMPLETE = "incomplete_response"
 # RFC 6455, section 7.4.1, and the registry it makes; 4500 is what Litestar sends for an unhandled exception.
 _ERROR_CODES = frozenset({1011, 1014, 4500})
 _BROKEN_CODES = frozenset({1006, 1015})
-_DISCONNECT_NAMES = frozenset({"ClientDisconnect", "ClientDisconnected", "ClientDisconnectError", "WebSocketDisconnect"})
+_DISCONNECT_NAMES = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"})
 
 
-def http_outcome(exchange: Exchange, complete: bool) -> tuple[Outcome, str | None]:
-    """Return outcome and error type of an HTTP exchange; `complete` tells whether its last message was sent."""
+def http_outcome(exchange: Exchange) -> tuple[Outcome, str | None]:
+    """Return outcome and error type of an HTTP exchange; one without an end never sent its last message."""
     error = exchange.error
     if error is not None:
         return _outcome_of(error, disconnected=exchange.disconnected)
-    if not complete:
+    if exchange.ended is None:
         return ("disconnected", DISCONNECTED) if exchange.disconnected else ("error", INCOMPLETE)
     status = exchange.status
     if status is None:
@@ -29,7 +29,7 @@ def http_outcome(exchange: Exchange, complete: bool) -> tuple[Outcome, str | Non
     return ("error", str(status)) if status >= 500 else ("ok", None)
 
 
-def websocket_outcome(exchange: Exchange, complete: bool) -> tuple[Outcome, str | None]:
+def websocket_outcome(exchange: Exchange) -> tuple[Outcome, str | None]:
     """Return outcome and error type of a WebSocket; a close by policy (1008) or by the application is no error."""
     error = exchange.error
     if error is not None and not (exchange.disconnected and _is_disconnect(error)):

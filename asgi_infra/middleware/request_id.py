@@ -13,11 +13,11 @@ from asgi_infra.ids import uuid7
 from asgi_infra.middleware.exchange import SCOPE_KEY, Engine, Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator
 
     from asgi_infra.middleware.exchange import Exchange
-    from asgi_infra.paths import PathRules
-    from asgi_infra.types import ASGIApp, RawHeaders
+    from asgi_infra.paths import Exclude
+    from asgi_infra.types import ASGIApp
 
 DEFAULT_HEADER = "X-Request-ID"
 
@@ -55,26 +55,20 @@ class RequestID(Observer):
         self._echo = echo
 
     def start(self, exchange: Exchange) -> None:
-        request_id = self._accepted(exchange.headers.get(self._name)) if self._accept else None
+        given = exchange.headers.get(self._name)
+        request_id = self._accepted(given) if given is not None else None
         if request_id is None:
-            request_id = self._made()
-        exchange.request_id = request_id
-        exchange.scope[SCOPE_KEY]["request_id"] = request_id
-        exchange.notes[self.feature] = request_id_var.set(request_id)
-
-    def head(self, exchange: Exchange, headers: RawHeaders) -> None:
-        if self._echo and exchange.request_id is not None:
-            name = self._name
-            headers[:] = [header for header in headers if header[0].lower() != name]
-            headers.append((name, exchange.request_id.encode("latin-1")))
+            request_id = uuid7() if self._generator is uuid7 else self._made()
+        exchange.request_id = exchange.scope[SCOPE_KEY]["request_id"] = request_id
+        if self._echo:
+            exchange.response_headers[self._name] = request_id.encode()
+        exchange.request_id_token = request_id_var.set(request_id)
 
     def close(self, exchange: Exchange) -> None:
-        token = exchange.notes.pop(self.feature, None)
-        if token is not None:
-            request_id_var.reset(token)
+        request_id_var.reset(exchange.request_id_token)
 
-    def _accepted(self, raw: bytes | None) -> str | None:
-        if not raw or len(raw) > self._max_length or not _SAFE.fullmatch(raw):
+    def _accepted(self, raw: bytes) -> str | None:
+        if not self._accept or len(raw) > self._max_length or not _SAFE.fullmatch(raw):
             return None
         request_id = raw.decode("ascii")
         if self._validator is not None:
@@ -89,9 +83,8 @@ class RequestID(Observer):
     def _made(self) -> str:
         try:
             request_id = self._generator()
-            if self._generator is uuid7 or _SAFE.fullmatch(request_id.encode("ascii")[: self._max_length + 1]):
-                if len(request_id) <= self._max_length:
-                    return request_id
+            if len(request_id) <= self._max_length and _SAFE.fullmatch(request_id.encode("ascii")):
+                return request_id
             raise ValueError("the generator's id is too long, empty, or has characters that a header can't carry")
         except Exception as exc:  # noqa: BLE001
             faults.record("request_id.generator", exc)
@@ -124,7 +117,7 @@ class RequestIDMiddleware(Engine):
         self,
         app: ASGIApp,
         *,
-        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        exclude: Exclude = (),
         **options: Any,
     ) -> None:
         super().__init__(app, [RequestID(**options)], exclude=exclude)

@@ -12,9 +12,9 @@ from asgi_infra.middleware.request_id import RequestID
 from asgi_infra.middleware.tracing import Tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from asgi_infra.paths import PathRules
+    from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp
 
 
@@ -46,7 +46,7 @@ class InfraMiddleware(Engine):
         app: ASGIApp,
         *,
         service: str | None = None,
-        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        exclude: Exclude = (),
         request_id: bool | RequestID = True,
         tracing: bool | Tracing = True,
         metrics: bool | Metrics = True,

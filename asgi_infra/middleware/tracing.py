@@ -12,23 +12,31 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from asgi_infra import faults
 from asgi_infra._version import __version__
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.middleware import coexistence
-from asgi_infra.middleware.attributes import RequestAttributes, span_method
+from asgi_infra.middleware.attributes import RequestAttributes
+from asgi_infra.middleware.coexistence import (
+    FASTAPI_KEY,
+    STARLETTE_KEY,
+    claim,
+    fastapi_tracer,
+    foreign_server_span,
+    with_fastapi_operations,
+)
 from asgi_infra.middleware.exchange import Engine, Observer
 from asgi_infra.middleware.headers import HeaderCapture
 from asgi_infra.middleware.status import StatusPolicy, status_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from asgi_infra.middleware.exchange import Exchange
-    from asgi_infra.paths import PathRules
-    from asgi_infra.types import ASGIApp, RawHeaders, Scope
+    from asgi_infra.paths import Exclude
+    from asgi_infra.types import ASGIApp, Scope
 
+_NAMES = {"_OTHER": "HTTP"}
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
 
@@ -78,7 +86,7 @@ class Tracing(Observer):
         self._tracer: Tracer = trace.NoOpTracer()
         self._status_of = status_policy(status)
         self._attributes = RequestAttributes(known_methods, HeaderCapture(capture_request_headers, "request"))
-        self._response_headers = HeaderCapture(capture_response_headers, "response")
+        self._captured = HeaderCapture(capture_response_headers, "response")
         self._response_header = response_header
         self._on_start = on_start
         self._on_end = on_end
@@ -87,61 +95,58 @@ class Tracing(Observer):
         self._fields: frozenset[bytes] = frozenset()
 
     def wraps(self, app: ASGIApp) -> None:
-        self._fastapi = coexistence.fastapi_tracer(app)
+        self._fastapi = fastapi_tracer(app)
 
     def excluded(self, scope: Scope) -> None:
-        coexistence.claim(scope)
+        claim(scope)
 
     def start(self, exchange: Exchange) -> None:
-        current = trace.get_current_span()
-        if current is not trace.INVALID_SPAN and (span := coexistence.foreign_server_span(current, exchange)):
-            exchange.span = span
-            if exchange.request_id is not None:
-                span.set_attribute("request_id", exchange.request_id)
+        context = get_current()
+        if context and self._adopted(exchange, context):
             return
-        parent = self._parent(exchange, current)
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            self._propagator, self._fields = propagator, _header_names(propagator)
+        if not self._fields.isdisjoint(exchange.headers):
+            context = self._extracted(exchange, context)
+        # The global provider may be set after the middleware was made, and replaced in tests.
+        provider = self._given_provider or trace.get_tracer_provider()
+        if provider is not self._provider:
+            self._provider, self._tracer = provider, provider.get_tracer("asgi_infra", __version__, _SCHEMA_URL)
         attributes = self._attributes(exchange)
-        method = "WS" if exchange.is_websocket else span_method(attributes["http.request.method"])
-        span = self._current_tracer().start_span(
-            method, parent, SpanKind.SERVER, attributes, start_time=exchange.started_ns
-        )
-        exchange.span = span
-        context = set_span_in_context(span, parent)
-        coexistence.claim(exchange.scope)
+        method = "WS" if exchange.is_websocket else _NAMES.get(known := attributes["http.request.method"], known)
+        span = self._tracer.start_span(method, context, SpanKind.SERVER, attributes, None, exchange.started_ns)
+        context = set_span_in_context(span, context)
+        scope = exchange.scope
+        scope.setdefault(FASTAPI_KEY, None)
+        scope.setdefault(STARLETTE_KEY, True)
         if self._fastapi is not None:
-            context = coexistence.with_fastapi_operations(exchange.scope, context, span, method, self._fastapi)
-        exchange.notes[self.feature] = (attach(context), method)
+            context = with_fastapi_operations(scope, context, span, method, self._fastapi)
+        exchange.span, exchange.span_name, exchange.span_token = span, method, attach(context)
+        if self._response_header is not None:
+            exchange.response_headers[self._response_header.encode()] = _identity(span, self._response_header)
         if self._on_start is not None:
             self._call_hook("tracing.on_start", self._on_start, exchange)
 
-    def head(self, exchange: Exchange, headers: RawHeaders) -> None:
-        span = exchange.span
-        if self._response_headers and span.is_recording():
-            span.set_attributes(self._response_headers(headers))
-        if self._response_header is not None:
-            context = span.get_span_context()
-            if context.is_valid:
-                value = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-                if self._response_header == "server-timing":
-                    value = f'traceparent;desc="{value}"'
-                headers.append((self._response_header.encode(), value.encode()))
-
     def end(self, exchange: Exchange) -> None:
         span = exchange.span
-        note = exchange.notes.get(self.feature)
+        if span is None or not span.is_recording():
+            return
+        if exchange.span_token is None:
+            if exchange.route is not None:
+                span.set_attribute("http.route", exchange.route)
+            return
         try:
-            if span.is_recording():
-                if self._on_end is not None:
-                    self._call_hook("tracing.on_end", self._on_end, exchange)
-                self._describe(span, exchange, note[1] if note else None)
+            if self._on_end is not None:
+                self._call_hook("tracing.on_end", self._on_end, exchange)
+            self._describe(span, exchange)
         finally:
-            if note is not None:
-                span.end(_end_ns(exchange))
+            span.end(_end_ns(exchange))
 
     def late_error(self, exchange: Exchange, error: BaseException) -> None:
         if not exchange.span.get_span_context().trace_flags.sampled or not isinstance(error, Exception):
             return
-        span = self._current_tracer().start_span(
+        span = self._tracer.start_span(
             "background", set_span_in_context(exchange.span), SpanKind.INTERNAL, start_time=_end_ns(exchange)
         )
         span.record_exception(error)
@@ -149,57 +154,50 @@ class Tracing(Observer):
         span.end()
 
     def close(self, exchange: Exchange) -> None:
-        note = exchange.notes.pop(self.feature, None)
-        if note is not None:
-            detach(note[0])
-            coexistence.release(exchange.scope)
+        if exchange.span_token is not None:
+            detach(exchange.span_token)
+            exchange.span_token = None
 
-    def _current_tracer(self) -> Tracer:
-        # The global provider may be set after the middleware was made, and replaced in tests.
-        provider = self._given_provider or trace.get_tracer_provider()
-        if provider is not self._provider:
-            self._tracer = provider.get_tracer("asgi_infra", __version__, _SCHEMA_URL)
-            self._provider = provider
-        return self._tracer
+    def _adopted(self, exchange: Exchange, context: Context) -> bool:
+        span = foreign_server_span(trace.get_current_span(context), exchange)
+        if span is None:
+            return False
+        exchange.span = span
+        if exchange.request_id is not None:
+            span.set_attribute("request_id", exchange.request_id)
+        return True
 
-    def _parent(self, exchange: Exchange, current: Span) -> Context:
-        if current is not trace.INVALID_SPAN and not current.is_recording():
-            context = current.get_span_context()
-            if context.is_valid and not context.is_remote:  # a server span outside of us that was sampled out
-                return get_current()
-        propagator = propagate.get_global_textmap()
-        if propagator is not self._propagator:
-            self._propagator = propagator
-            self._fields = frozenset(field.lower().encode("latin-1") for field in propagator.fields)
-        if not self._fields.isdisjoint(exchange.headers):
-            try:
-                return propagator.extract(exchange, getter=_HEADERS)
-            except Exception as exc:  # noqa: BLE001
-                faults.record("tracing.extract", exc)
-        return get_current()
+    def _extracted(self, exchange: Exchange, context: Context) -> Context:
+        if context:
+            outer = trace.get_current_span(context).get_span_context()
+            if outer.is_valid and not outer.is_remote:  # a server span outside of us that was sampled out
+                return context
+        try:
+            return propagate.extract(exchange, context, _HEADERS)
+        except Exception as exc:  # noqa: BLE001
+            faults.record("tracing.extract", exc)
+            return context
 
-    def _describe(self, span: Span, exchange: Exchange, method: str | None) -> None:
+    def _describe(self, span: Span, exchange: Exchange) -> None:
+        status, route, error_type = exchange.status, exchange.route, exchange.error_type
         attributes: dict[str, Any] = {}
-        status = exchange.status
-        if exchange.route is not None:
-            attributes["http.route"] = exchange.route
-            if method is not None:
-                span.update_name(f"{method} {exchange.route}")
-        if method is None:  # not our span: its owner knows the rest
-            span.set_attributes(attributes)
-            return
         if status is not None:
             attributes["http.response.status_code"] = status
+        if route is not None:
+            attributes["http.route"] = route
+            span.update_name(f"{exchange.span_name} {route}")
         if exchange.request_id is not None:
             attributes["request_id"] = exchange.request_id
+        if error_type is not None:
+            attributes["error.type"] = error_type
         if exchange.close_code is not None:
             attributes["websocket.close_code"] = exchange.close_code
-        if exchange.error_type is not None:
-            attributes["error.type"] = exchange.error_type
+        if self._captured:
+            attributes.update(self._captured(exchange.sent_headers))
         span.set_attributes(attributes)
         error = exchange.error
         if exchange.outcome == "error" and (error is not None or status is None or status < 500):
-            span.set_status(Status(StatusCode.ERROR, exchange.error_type))
+            span.set_status(Status(StatusCode.ERROR, error_type))
             if error is not None:
                 span.record_exception(error, timestamp=_end_ns(exchange))
         elif status is not None and exchange.outcome in ("ok", "error"):
@@ -246,11 +244,21 @@ class TracingMiddleware(Engine):
         self,
         app: ASGIApp,
         *,
-        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
+        exclude: Exclude = (),
         trusted_proxies: str | Sequence[str] = (),
         **options: Any,
     ) -> None:
         super().__init__(app, [Tracing(**options)], exclude=exclude, trusted_proxies=trusted_proxies)
+
+
+def _identity(span: Span, header: str) -> bytes:
+    context = span.get_span_context()
+    value = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return (value if header == "traceresponse" else f'traceparent;desc="{value}"').encode()
+
+
+def _header_names(propagator: TextMapPropagator) -> frozenset[bytes]:
+    return frozenset(field.lower().encode("latin-1") for field in propagator.fields)
 
 
 def _end_ns(exchange: Exchange) -> int:
