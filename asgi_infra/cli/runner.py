@@ -100,9 +100,11 @@ class Wrapping:
             app = MetricsAt(self.metrics_path, app, metrics_app())
             exclude.append(self.metrics_path)
         if exporting(os.environ) is not None:
+            from asgi_infra.cli.flushing import FlushAtEnd
             from asgi_infra.telemetry import init_telemetry
 
             init_telemetry(service=self.service)
+            app = FlushAtEnd(app)
         return InfraMiddleware(app, service=self.service, exclude=exclude)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from asgi_infra.middleware.exchange import Engine
+from asgi_infra.middleware.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+import signal
+import socket
+
+import pytest
+from cli_processes import run_cli, run_python, running
+
+from asgi_infra import cli
+from asgi_infra.cli.demo.tour import tour
+
+
+def test_the_check_finds_one_id_in_trace_metric_and_log_of_every_request():
+    done = run_cli("demo", "--check", timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for step in tour():
+        assert f"ok  {step.title}: id " in done.stdout
+    assert done.stdout.count("in header, trace, metric and log") >= 10
+    assert "trace, metrics and log agree" in done.stdout
+    assert done.stderr == ""
+    assert "\x1b[" not in done.stdout
+
+
+def test_the_demo_shows_a_request_with_its_id_trace_metrics_and_log_line(tmp_path):
+    with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics") as served:
+        assert f"http://127.0.0.1:{served.port}/metrics" in served.output
+        for step in tour():
+            assert step.command(f"http://127.0.0.1:{served.port}") in served.output
+        served.get("/products/tea", {"X-Request-ID": "look-here"})
+        served.wait_for(lambda: '"request_id": "look-here"' in served.output)
+        shown = served.output[served.output.index("GET /products/tea 200") :]
+        assert re.search(r"^  id +look-here$", shown, re.MULTILINE)
+        (trace_id,) = re.findall(r"^  trace +([0-9a-f]{32})$", shown, re.MULTILINE)
+        assert re.search(r"GET /products/\{sku\} +[\d.]+ ms\n +├─ catalogue.find +[\d.]+ ms\n +└─ stock.count", shown)
+        assert 'http_requests_total{method="GET",path="/products/{sku}",status_code="200"} 0 → 1' in shown
+        assert f'"trace_id": "{trace_id}"' in shown
+        assert "\x1b[" not in served.output
+        assert served.stop(signal.SIGINT) == 0
+
+
+def test_colours_can_be_forced(tmp_path):
+    with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics", FORCE_COLOR="1") as served:
+        served.get("/products")
+        served.wait_for(lambda: "\x1b[1;32mGET /products 200\x1b[0m" in served.output)
+
+
+def test_an_exception_is_shown_in_the_tree_and_without_its_traceback(tmp_path):
+    with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics") as served:
+        served.get("/products/gold")
+        served.wait_for(lambda: "GET /products/gold 404" in served.output)
+        assert "Traceback" not in served.output
+
+
+def test_a_port_in_use_is_one_line_and_code_1():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_cli("demo", "--port", port)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"asgi-infra: can't listen on 127.0.0.1:{port}: Address already in use. "
+        "Choose another port with --port; 0 takes a free one\n"
+    )
+
+
+@pytest.mark.parametrize(("module", "extra"), [("opentelemetry.sdk", "otel"), ("uvicorn", "cli")])
+def test_a_missing_extra_is_told_with_the_line_that_installs_it(module, extra, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "asgi_infra.cli.demo.find_spec", lambda name: None if name == module else importlib.util.find_spec(name)
+    )
+    assert cli.main(["demo"]) == 2
+    assert f"pip install 'asgi-infra[{extra}]'" in capsys.readouterr().err
+
+
+def test_the_check_fails_when_a_signal_is_missing():
+    script = (
+        "import sys\n"
+        "from asgi_infra.cli import main\n"
+        "from asgi_infra.cli.demo.accounts import Accountant\n"
+        "Accountant.write = lambda self, line: None\n"
+        "sys.exit(main(['demo', '--check']))\n"
+    )
+    done = run_python("-c", script, timeout=90)
+    assert done.returncode == 1
+    assert "no log line has this id" in done.stdout
+    assert "trace, metrics and log disagree" in done.stdout
