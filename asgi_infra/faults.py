@@ -7,6 +7,7 @@ here instead of in the request.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from threading import Lock
 
 _MAX_KINDS = 256
@@ -30,14 +31,13 @@ def record(place: str, error: BaseException) -> None:
             kind = _OTHER
         count = _counts[kind] = _counts.get(kind, 0) + 1
     if count == 1:
-        try:
+        # A logging set-up that raises must not reach the request either.
+        with suppress(Exception):
             _logger.error(
                 "%s failed with %s; the request goes on, and further faults of this kind are only counted",
                 *kind,
                 exc_info=error,
             )
-        except Exception:  # noqa: BLE001, S110 - a logging set-up that raises must not reach the request either
-            pass
 
 
 def counts() -> dict[tuple[str, str], int]:

@@ -13,7 +13,7 @@ from asgi_infra import faults
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.lines import LineWriter
 from asgi_infra.middleware.attributes import MAX_TEXT, text
-from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.outcome import type_name
 from asgi_infra.redaction import redact_query
 

@@ -1,9 +1,8 @@
-"""One exchange, and the engine that drives it: the only wrapper of `receive` and `send`.
+"""One exchange: the record of what happened, and the only wrapper of `receive` and `send`.
 
-An exchange is one HTTP request with its response, or one WebSocket connection. The engine makes an `Exchange`, fills
-it from the messages that pass, and tells the observers: at the start, at the end, when the application fails
-afterwards, and when it has returned. Messages reach the application and the server as they were, but for the headers
-that an observer asked to add to the response.
+An exchange is one HTTP request with its response, or one WebSocket connection. It is filled from the messages that
+pass. They reach the application and the server as they were, but for the headers that an observer asked to add to the
+response.
 
 The end is the last body message, the last trailer or the end of the connection, never the return of the application:
 what it does afterwards is not request time. A response of 500 and above is reported once the application has returned
@@ -13,54 +12,19 @@ or raised, because frameworks answer first and raise then; its time is still tha
 from __future__ import annotations
 
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from asgi_infra import faults
 from asgi_infra.middleware.outcome import http_outcome, websocket_outcome
-from asgi_infra.middleware.proxies import TrustedProxies
 from asgi_infra.middleware.routes import resolve
-from asgi_infra.paths import PathRules, app_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asgi_infra.paths import Exclude
-    from asgi_infra.types import ASGIApp, Message, Receive, Scope, Send
+    from asgi_infra.middleware.engine import Plan
+    from asgi_infra.types import Message, Receive, Scope, Send
 
 Outcome: TypeAlias = Literal["ok", "error", "disconnected", "cancelled"]
-
-SCOPE_KEY = "asgi_infra"
-"""Where the scope holds what an exchange shares: `exchange` while it lasts, `request_id`, and `route`, which any
-framework hook may set."""
-
-
-class Observer:
-    """One feature as the engine sees it; a subclass overrides what it needs.
-
-    What a method raises is counted and logged, and the request goes on. Per-request state belongs on the exchange,
-    or in its `notes`, never on the observer.
-    """
-
-    feature: ClassVar[str]
-    """The name of the feature, as path rules know it."""
-
-    def wraps(self, app: ASGIApp) -> None:
-        """Called once, with the application that the engine wraps."""
-
-    def excluded(self, scope: Scope) -> None:
-        """Called instead of everything else when a path rule skips the feature."""
-
-    def start(self, exchange: Exchange) -> None:
-        """Called before the application; the place to set `response_headers`."""
-
-    def end(self, exchange: Exchange) -> None:
-        """Called once, when the exchange is over and everything about it is known."""
-
-    def late_error(self, exchange: Exchange, error: BaseException) -> None:
-        """Called when the application raised after the end, for example in background work."""
-
-    def close(self, exchange: Exchange) -> None:
-        """Called in the task of `start` when the application has returned; resets what `start` has set."""
 
 
 class Exchange:
@@ -305,136 +269,9 @@ class Exchange:
                 faults.record(place(end), exc)
 
 
-class Plan:
-    """The observers of an exchange, with the methods that they override, in the order in which they are called."""
-
-    __slots__ = ("closes", "ends", "excluded", "late_errors", "observers", "starts")
-
-    def __init__(self, observers: Sequence[Observer], excluded: Sequence[Observer] = ()) -> None:
-        self.observers = tuple(observers)
-        self.excluded = _overridden(excluded, "excluded")
-        self.starts = _overridden(observers, "start")
-        self.ends = _overridden(observers, "end")
-        self.late_errors = _overridden(observers, "late_error")
-        self.closes = _overridden(observers, "close")[::-1]
-
-    def start(self, exchange: Exchange) -> None:
-        for start in self.starts:
-            try:
-                start(exchange)
-            except Exception as exc:  # noqa: BLE001
-                faults.record(place(start), exc)
-
-    def close(self, exchange: Exchange) -> None:
-        for close in self.closes:
-            try:
-                close(exchange)
-            except Exception as exc:  # noqa: BLE001
-                faults.record(place(close), exc)
-
-
-class Engine:
-    """An ASGI middleware that shows every exchange to its observers.
-
-    Excluded paths, lifespan and unknown scopes reach the application with nothing wrapped. An engine that finds the
-    live exchange of an outer one in the scope only adds the features that are missing there.
-
-    Args:
-        app: The ASGI application to wrap.
-        observers: The features, in the order in which they start.
-        exclude: What `PathRules.of` accepts.
-        trusted_proxies: What `TrustedProxies` accepts; that of the outermost engine counts.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        observers: Sequence[Observer],
-        *,
-        exclude: Exclude = (),
-        trusted_proxies: str | Sequence[str] = (),
-    ) -> None:
-        self.app = app
-        rules = PathRules.of(exclude)
-        self._skipped = rules.skipped if rules else None
-        self._proxies = TrustedProxies(trusted_proxies) or None
-        self._plan = Plan(observers)
-        self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
-        for observer in observers:
-            observer.wraps(app)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        kind = scope["type"]
-        if kind != "http" and kind != "websocket":
-            await self.app(scope, receive, send)
-            return
-        plan = self._plan
-        if self._skipped is not None:
-            plan = self._plan_without(self._skipped(app_path(scope)))
-            for excluded in plan.excluded:
-                excluded(scope)
-        if not plan.observers:
-            await self.app(scope, receive, send)
-            return
-        state = scope.get(SCOPE_KEY)
-        if state is not None and state.get("exchange") is not None:
-            await self._join(state["exchange"], plan, scope, receive, send)
-            return
-        exchange = Exchange(scope, receive, send, plan)
-        scope[SCOPE_KEY] = state = {"exchange": exchange}
-        if self._proxies is not None:
-            self._ask(self._proxies, exchange)
-        try:
-            plan.start(exchange)
-            await self.app(scope, exchange.receive, exchange.send)
-            if not exchange.finished:
-                exchange.finish()
-        except BaseException as exc:
-            exchange.raised(exc)
-            raise
-        finally:
-            plan.close(exchange)
-            # Without these two an exchange would be part of reference cycles, and wait for the garbage collector.
-            state["exchange"] = None
-            exchange.error = None
-
-    async def _join(self, exchange: Exchange, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
-        present = {observer.feature for observer in exchange.plan.observers}
-        missing = Plan([observer for observer in plan.observers if observer.feature not in present])
-        if missing.observers:
-            exchange.plan = Plan([*exchange.plan.observers, *missing.observers])
-            missing.start(exchange)
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            missing.close(exchange)
-
-    def _ask(self, proxies: TrustedProxies, exchange: Exchange) -> None:
-        try:
-            proxies.apply(exchange)
-        except Exception as exc:  # noqa: BLE001
-            faults.record("engine.proxies", exc)
-
-    def _plan_without(self, skipped: frozenset[str]) -> Plan:
-        plan = self._plans.get(skipped)
-        if plan is None:
-            kept = [observer for observer in self._plan.observers if observer.feature not in skipped]
-            left = [observer for observer in self._plan.observers if observer.feature in skipped]
-            plan = self._plans[skipped] = Plan(kept, left)
-        return plan
-
-
 def place(method: Callable[..., None]) -> str:
     """Return the name of an observer's method for a fault, such as `tracing.end`."""
     return f"{getattr(method, '__self__').feature}.{method.__name__}"  # noqa: B009
-
-
-def _overridden(observers: Sequence[Observer], name: str) -> list[Callable[..., None]]:
-    return [
-        getattr(observer, name)
-        for observer in observers
-        if getattr(type(observer), name) is not getattr(Observer, name)
-    ]
 
 
 def _mended_headers(scope: Scope) -> dict[bytes, bytes]:

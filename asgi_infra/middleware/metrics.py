@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from asgi_infra import faults
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.middleware.exchange import Engine, Exchange, Observer
+from asgi_infra.middleware.engine import Engine, Observer
+from asgi_infra.middleware.exchange import Exchange
 from asgi_infra.middleware.methods import OTHER, KnownMethods
 from asgi_infra.middleware.metrics_families import clean
 from asgi_infra.middleware.metrics_spec import DURATION_BUCKETS, MAX_SERIES, SIZE_BUCKETS, Spec

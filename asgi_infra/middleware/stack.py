@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.access_log import AccessLog
-from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.metrics import Metrics
 from asgi_infra.middleware.request_id import RequestID
 from asgi_infra.middleware.tracing import Tracing

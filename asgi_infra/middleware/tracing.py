@@ -21,7 +21,7 @@ from asgi_infra.middleware.coexistence import (
     foreign_server_span,
     with_fastapi_operations,
 )
-from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.headers import HeaderCapture
 from asgi_infra.middleware.status import StatusPolicy, status_policy
 

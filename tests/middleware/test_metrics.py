@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from asgi_infra import faults
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.metrics import Metrics, MetricsMiddleware
 
 ITEM = {"method": "GET", "path": "/items/{id}", "status_code": "200"}

@@ -6,7 +6,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 
-from asgi_infra.middleware.exchange import Engine, Observer
+from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.metrics import Metrics
 
 
