@@ -1,0 +1,112 @@
+"""Request ids, traces, metrics and access logs for any ASGI application, in one pass over each request.
+
+>>> from asgi_infra import InfraMiddleware
+>>> app = InfraMiddleware(app)
+
+The names below are imported when they are used, so that a program pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from asgi_infra._version import __version__
+
+if TYPE_CHECKING:
+    from asgi_infra.context import bind, get_request_id
+    from asgi_infra.database import DatabaseSession
+    from asgi_infra.errors import (
+        AuditError,
+        ConfigurationError,
+        DatabaseError,
+        InfrastructureError,
+        MissingExtraError,
+        TelemetryError,
+        TokenStoreError,
+    )
+    from asgi_infra.middleware.access_log import AccessLog, AccessLogMiddleware
+    from asgi_infra.middleware.install import install
+    from asgi_infra.middleware.metrics import Metrics, MetricsMiddleware
+    from asgi_infra.middleware.metrics_endpoint import metrics_app
+    from asgi_infra.middleware.request_id import (
+        RequestID,
+        RequestIDFilter,
+        RequestIDMiddleware,
+        forward_request_id,
+    )
+    from asgi_infra.middleware.stack import InfraMiddleware
+    from asgi_infra.middleware.tracing import Tracing, TracingMiddleware
+    from asgi_infra.paths import PathRules
+    from asgi_infra.redaction import Redactor
+    from asgi_infra.telemetry import get_telemetry, init_telemetry, shutdown_telemetry, traced
+
+_HOMES = {
+    "asgi_infra.context": ("bind", "get_request_id"),
+    "asgi_infra.database": ("DatabaseSession",),
+    "asgi_infra.errors": (
+        "AuditError",
+        "ConfigurationError",
+        "DatabaseError",
+        "InfrastructureError",
+        "MissingExtraError",
+        "TelemetryError",
+        "TokenStoreError",
+    ),
+    "asgi_infra.middleware.access_log": ("AccessLog", "AccessLogMiddleware"),
+    "asgi_infra.middleware.install": ("install",),
+    "asgi_infra.middleware.metrics": ("Metrics", "MetricsMiddleware"),
+    "asgi_infra.middleware.metrics_endpoint": ("metrics_app",),
+    "asgi_infra.middleware.request_id": ("RequestID", "RequestIDFilter", "RequestIDMiddleware", "forward_request_id"),
+    "asgi_infra.middleware.stack": ("InfraMiddleware",),
+    "asgi_infra.middleware.tracing": ("Tracing", "TracingMiddleware"),
+    "asgi_infra.paths": ("PathRules",),
+    "asgi_infra.redaction": ("Redactor",),
+    "asgi_infra.telemetry": ("get_telemetry", "init_telemetry", "shutdown_telemetry", "traced"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AccessLog",
+    "AccessLogMiddleware",
+    "AuditError",
+    "ConfigurationError",
+    "DatabaseError",
+    "DatabaseSession",
+    "InfraMiddleware",
+    "InfrastructureError",
+    "Metrics",
+    "MetricsMiddleware",
+    "MissingExtraError",
+    "PathRules",
+    "Redactor",
+    "RequestID",
+    "RequestIDFilter",
+    "RequestIDMiddleware",
+    "TelemetryError",
+    "TokenStoreError",
+    "Tracing",
+    "TracingMiddleware",
+    "__version__",
+    "bind",
+    "forward_request_id",
+    "get_request_id",
+    "get_telemetry",
+    "init_telemetry",
+    "install",
+    "metrics_app",
+    "shutdown_telemetry",
+    "traced",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
