@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import apps, peers
 from benchmarks.measure import Subject, by_hand, connections, interleave, on_loop
 from benchmarks.tracing import CONDITIONS, Tracing
-from benchmarks.variants import ALL, ANYWHERE, BARE, MAIN, ON_STARLETTE, Setting, Variant, named, ours
+from benchmarks.variants import ALL, ANYWHERE, BARE, MAIN, ON_STARLETTE, PEERS_TOGETHER, Setting, Variant, named, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,13 +89,9 @@ def on_starlette(effort: Effort) -> Iterator[Table]:
 
 def routes(effort: Effort) -> Iterator[Table]:
     """The last of 1, 100 and 1000 routes of a Starlette application."""
-    compared = (
-        named(BARE, ALL)
-        if effort.quick
-        else named(
-            BARE, ALL, "contrib ASGI, exclude_spans", "fastapi-instrumentator", "starlette-exporter", "peers together"
-        )
-    )
+    compared = list(MAIN)
+    if not effort.quick:
+        compared += named("contrib ASGI, exclude_spans", "fastapi-instrumentator", "starlette-exporter", PEERS_TOGETHER)
     for number in ROUTES:
         batch = max(effort.batch // (1 if number == 1 else 4 if number == 100 else 10), 2) // 2 * 2
         with _settings("sampled") as make, _loop() as loop:
@@ -179,7 +175,7 @@ def memory(effort: Effort) -> dict[str, int]:
     """Return the bytes that each variant holds at the peak of one request, above what the bare application holds."""
     peaks: dict[str, int] = {}
     with _settings("sampled") as make, _loop() as loop:
-        for variant in (*MAIN, *named("peers together")):
+        for variant in (*MAIN, *named(PEERS_TOGETHER)):
             subject = _starlette_subject(variant, make(), loop, apps.scopes()[:1])
             subject.run(100)
             tracemalloc.start()
