@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgi_infra import faults
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.engine import Engine, Observer
-from asgi_infra.middleware.exchange import Exchange
 from asgi_infra.middleware.methods import OTHER, KnownMethods
 from asgi_infra.middleware.metrics_families import clean
 from asgi_infra.middleware.metrics_spec import DURATION_BUCKETS, MAX_SERIES, SIZE_BUCKETS, Spec
@@ -19,9 +18,10 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from prometheus_client import CollectorRegistry
 
+    from asgi_infra.middleware.exchange import Exchange
     from asgi_infra.middleware.metrics_spec import LabelCallable
     from asgi_infra.middleware.series import Key, RawExemplar
-    from asgi_infra.paths import PathRules
+    from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp
 
 _MAX_LABEL = 128  # characters of a custom label's value
@@ -32,7 +32,37 @@ _OTHER_SCHEME = "_OTHER"
 
 
 class Metrics(Observer):
-    """Feeds the HTTP and WebSocket metrics; see `MetricsMiddleware` for the parameters."""
+    """Measures every exchange for Prometheus, and shows it in a registry of prometheus-client.
+
+    HTTP requests are counted at their end, under the labels `method`, `path` (the route's template, or `unmatched`)
+    and `status_code`: the status that was sent; without one, 500 after an error and 499 where the client went away or
+    the request was cancelled. WebSocket connections have metrics of their own, with the status of their handshake.
+    What an application does after its response is complete is not part of any duration.
+
+    Args:
+        naming: `"prometheus"`, or `"semconv"` for names and labels of the OpenTelemetry HTTP conventions as they
+            are spelled for Prometheus, such as `http_server_request_duration_seconds`.
+        prefix: What stands before each name, with an underscore between; by default nothing.
+        labels: More labels, by name: functions that take the exchange at its end and return the value. It is made a
+            string of at most 128 characters; where the function raises, the value is `error`, and a fault is counted.
+        buckets: Boundaries for durations, in seconds; by default those that the OpenTelemetry conventions advise.
+        size_buckets: Boundaries for body sizes, in bytes; by default powers of ten from 100 to 100 million.
+        max_series: How many sets of labels each metric may have (default 1000). What is over is counted in one more
+            series, with `overflow` as each label, and by `asgi_infra_metrics_overflow_total`.
+        known_methods: The methods that are labels; all others are `_OTHER`. By default those of RFC 9110, PATCH and
+            QUERY, or what `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` lists.
+        exemplars: Whether buckets of the duration name a request: trace and span id where its span is sampled, and
+            its request id. They show in the OpenMetrics format, and in one-process mode only.
+        registry: Where the metrics show; by default `prometheus_client.REGISTRY`. Middlewares with the same options
+            share what is there.
+        meter: `True`, or an OpenTelemetry `MeterProvider`, to record `http.server.request.duration` there as well.
+
+    Raises:
+        ConfigurationError: An option is wrong, or the registry has these names from elsewhere or with other options.
+
+    Example:
+        >>> app = InfraMiddleware(app, metrics=Metrics(buckets=[0.1, 0.5, 1], exemplars=True))
+    """
 
     feature: ClassVar[str] = "metrics"
 
@@ -127,32 +157,13 @@ class Metrics(Observer):
 
 
 class MetricsMiddleware(Engine):
-    """Measures every exchange for Prometheus, and shows it in a registry of prometheus-client.
-
-    HTTP requests are counted at their end, under the labels `method`, `path` (the route's template, or `unmatched`)
-    and `status_code`: the status that was sent; without one, 500 after an error and 499 where the client went away or
-    the request was cancelled. WebSocket connections have metrics of their own, with the status of their handshake.
-    What an application does after its response is complete is not part of any duration.
+    """Measures every exchange, and nothing else.
 
     Args:
         app: The ASGI application to wrap.
-        exclude: Paths that are not measured, as `PathRules.of` accepts them.
-        naming: `"prometheus"`, or `"semconv"` for names and labels of the OpenTelemetry HTTP conventions as they
-            are spelled for Prometheus, such as `http_server_request_duration_seconds`.
-        prefix: What stands before each name, with an underscore between; by default nothing.
-        labels: More labels, by name: functions that take the exchange at its end and return the value. It is made a
-            string of at most 128 characters; where the function raises, the value is `error`, and a fault is counted.
-        buckets: Boundaries for durations, in seconds; by default those that the OpenTelemetry conventions advise.
-        size_buckets: Boundaries for body sizes, in bytes; by default powers of ten from 100 to 100 million.
-        max_series: How many sets of labels each metric may have (default 1000). What is over is counted in one more
-            series, with `overflow` as each label, and by `asgi_infra_metrics_overflow_total`.
-        known_methods: The methods that are labels; all others are `_OTHER`. By default those of RFC 9110, PATCH and
-            QUERY, or what `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` lists.
-        exemplars: Whether buckets of the duration name a request: trace and span id where its span is sampled, and
-            its request id. They show in the OpenMetrics format, and in one-process mode only.
-        registry: Where the metrics show; by default `prometheus_client.REGISTRY`. Middlewares with the same options
-            share what is there.
-        meter: `True`, or an OpenTelemetry `MeterProvider`, to record `http.server.request.duration` there as well.
+        exclude: Paths that are not measured, as `PathRules` takes them.
+        trusted_proxies: Whose forwarding headers to believe, as `TrustedProxies` takes them.
+        options: The options of `Metrics`.
 
     Raises:
         ConfigurationError: An option is wrong, or the registry has these names from elsewhere or with other options.
@@ -165,31 +176,11 @@ class MetricsMiddleware(Engine):
         self,
         app: ASGIApp,
         *,
-        exclude: str | Sequence[str] | Mapping[str, str | Sequence[str]] | PathRules | None = (),
-        naming: str = "prometheus",
-        prefix: str = "",
-        labels: Mapping[str, LabelCallable] | None = None,
-        buckets: Sequence[float] = DURATION_BUCKETS,
-        size_buckets: Sequence[float] = SIZE_BUCKETS,
-        max_series: int = MAX_SERIES,
-        known_methods: Iterable[str] | None = None,
-        exemplars: bool = False,
-        registry: CollectorRegistry | None = None,
-        meter: bool | MeterProvider = False,
+        exclude: Exclude = (),
+        trusted_proxies: str | Sequence[str] = (),
+        **options: Any,
     ) -> None:
-        metrics = Metrics(
-            naming=naming,
-            prefix=prefix,
-            labels=labels,
-            buckets=buckets,
-            size_buckets=size_buckets,
-            max_series=max_series,
-            known_methods=known_methods,
-            exemplars=exemplars,
-            registry=registry,
-            meter=meter,
-        )
-        super().__init__(app, [metrics], exclude=exclude)
+        super().__init__(app, [Metrics(**options)], exclude=exclude, trusted_proxies=trusted_proxies)
 
 
 def _scheme(exchange: Exchange) -> str:

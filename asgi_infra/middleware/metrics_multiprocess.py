@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -224,7 +225,8 @@ def _forget_dead(directory: str) -> None:
         try:
             os.kill(int(found[1]), 0)
         except ProcessLookupError:
-            mark_process_dead(int(found[1]), directory)  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another worker was asked at the same time
+                mark_process_dead(int(found[1]), directory)  # type: ignore[no-untyped-call]
         except OSError:  # it is alive, and not ours
             continue
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -384,7 +386,12 @@ def test_property_17_labels_are_complete_and_strings_whatever_passes(requests, n
     custom = iter([request[3] for request in requests])
     wrapped = []
     middleware = MetricsMiddleware(
-        lambda *parts: wrapped[-1](*parts), registry=registry, naming=naming, labels={"tenant": lambda _: next(custom)}
+        lambda *parts: wrapped[-1](*parts),
+        registry=registry,
+        naming=naming,
+        buckets=[1],
+        size_buckets=[1],
+        labels={"tenant": lambda _: next(custom)},
     )
 
     async def all_of_them():
@@ -490,6 +497,14 @@ def test_semconv_gives_the_names_of_the_conventions_as_prometheus_spells_them(re
         == 0
     )
     assert samples(registry, "http_requests_total") == []
+
+
+def test_semconv_believes_the_scheme_of_trusted_proxies_only(registry):
+    for trusted in ((), "192.0.2.1"):
+        app = MetricsMiddleware(replies(*OK), registry=registry, naming="semconv", trusted_proxies=trusted)
+        run(app, http(scheme="http", client=("192.0.2.1", 5), headers=[(b"x-forwarded-proto", b"https")]))
+    found = samples(registry, "http_server_request_duration_seconds_count")
+    assert sorted(sample.labels["url_scheme"] for sample in found) == ["http", "https"]
 
 
 def test_semconv_makes_up_no_status_and_names_the_error(registry):
@@ -687,3 +702,14 @@ def test_excluded_paths_are_not_measured(registry):
     run(app, http(path="/health"))
     run(app, http(path="/healthcare"))
     assert total(registry) == 1
+
+
+def test_prometheus_client_is_imported_by_the_first_use_only():
+    code = (
+        "import sys\n"
+        "from asgi_infra.middleware.metrics import Metrics\n"
+        "assert 'prometheus_client' not in sys.modules\n"
+        "Metrics()\n"
+        "assert 'prometheus_client' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -138,6 +138,20 @@ def test_what_a_killed_worker_had_in_progress_is_forgotten(address):
         wait_until(lambda: answers(address) and value(scrape(address), "http_requests_in_progress") == 0)
 
 
+def test_only_the_live_gauges_of_dead_processes_are_removed(tmp_path):
+    # In a process of its own: once made, the values of this mode stay with a process.
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = int(dead.stdout)
+    kept = [f"gauge_livesum_{os.getpid()}.db", f"gauge_all_{dead}.db", f"counter_{dead}.db", "gauge_livesum_x.db"]
+    for name in [*kept, f"gauge_livesum_{dead}.db", f"gauge_liveall_{dead}.db"]:
+        (tmp_path / name).touch()
+    code = "import sys\nfrom asgi_infra.middleware.metrics_multiprocess import all_workers\nall_workers(sys.argv[1])\n"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment, timeout=60)
+    assert set(kept) <= {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.glob(f"gauge_live*_{dead}.db"))
+
+
 def test_a_missing_directory_is_a_configuration_error(monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
     with pytest.raises(ConfigurationError, match="no directory"):
