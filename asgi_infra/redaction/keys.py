@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.redaction.marks import KIND, check_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 MAX_NAME: Final = 256
 """Characters of a name that are read; a longer name is not understood, so its value counts as private."""
@@ -180,16 +182,14 @@ class KeyRules:
         query: Whether the names that are private in query strings only (`code`, `sig`, ...) count too.
 
     Raises:
-        ConfigurationError: A name is not a string or holds no word.
+        ConfigurationError: A name is not a string or holds no word, or a kind is not one that a mark can hold.
     """
 
     def __init__(
         self, keys: Iterable[str] | Mapping[str, str] = (), safe_keys: Iterable[str] = (), *, query: bool = False
     ) -> None:
-        named = keys.items() if hasattr(keys, "items") else [(key, None) for key in _names("keys", keys)]
-        self._own = [
-            (f" {_phrase('keys', key)} ", kind or _phrase("keys", key).replace(" ", "_")) for key, kind in named
-        ]
+        named = keys if isinstance(keys, Mapping) else dict.fromkeys(_names("keys", keys), "")
+        self._own = [(f" {_phrase('keys', name)} ", _kind_for(name, kind)) for name, kind in named.items()]
         self._safe = frozenset(_phrase("safe_keys", key) for key in _names("safe_keys", safe_keys))
         self._query = query
         self._cache: dict[str, str] = {}
@@ -243,6 +243,13 @@ def _names(parameter: str, names: Iterable[str]) -> Iterable[str]:
     if isinstance(names, (str, bytes)):
         raise ConfigurationError(f"{parameter} must be a collection of names, not one {type(names).__name__}")
     return names
+
+
+def _kind_for(name: str, kind: str) -> str:
+    if kind:
+        return check_kind("keys", kind)
+    made = "_".join(words_of(name))
+    return made if KIND.fullmatch(made) else "key"
 
 
 def _phrase(parameter: str, name: object) -> str:

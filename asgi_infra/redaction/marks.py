@@ -1,0 +1,79 @@
+"""What stands where a private value was: `[REDACTED:email]`, `[email:9f3c2a]` or `[REDACTED:card:1111]`."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from asgi_infra.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KIND: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+"""How the name of a kind may look."""
+
+_DIGEST_BYTES: Final = 3
+_SHOWN: Final = 4
+_MIN_FOR_LAST: Final = 12
+
+MARK: Final = re.compile(
+    rf"REDACTED|\[REDACTED:{KIND.pattern}(?::[^\s\[\]:]{{1,{_SHOWN}}})?\]"
+    rf"|\[{KIND.pattern}:[0-9a-f]{{{_DIGEST_BYTES * 2}}}\]"
+    r"|\[UNSCANNED(?: \d{1,12} (?:chars|items)| depth)\]|\[CYCLE\]"
+)
+"""Everything that a redactor puts in place of values; such text is never redacted again."""
+
+CYCLE: Final = "[CYCLE]"
+TOO_DEEP: Final = "[UNSCANNED depth]"
+
+
+def unscanned(count: int, unit: str) -> str:
+    """Return the mark for `count` chars or items that were not looked at."""
+    return f"[UNSCANNED {count} {unit}]"
+
+
+class Marks:
+    """Makes the marks.
+
+    Args:
+        pseudonym_key: A secret of the deployment, at least 16 bytes. With it, a mark holds a keyed hash (BLAKE2b, 24
+            bits) of the value, the same in every process that has the key, so that lines can be correlated.
+        keep_last: Kinds whose last four characters are shown, if the value has twelve or more. The pseudonym key has
+            no effect on these.
+
+    Raises:
+        ConfigurationError: The key is too short or not bytes; a kind is not a name.
+    """
+
+    def __init__(self, pseudonym_key: bytes | None = None, keep_last: Iterable[str] = ()) -> None:
+        if pseudonym_key is not None and (not isinstance(pseudonym_key, bytes) or len(pseudonym_key) < 16):
+            raise ConfigurationError("pseudonym_key must be at least 16 bytes, for example secrets.token_bytes(32)")
+        if isinstance(keep_last, str):
+            raise ConfigurationError("keep_last must be a collection of kinds, not one str; write {'card'}")
+        self._keep_last = frozenset(keep_last)
+        for kind in self._keep_last:
+            check_kind("keep_last", kind)
+        self._hash = None if pseudonym_key is None else blake2b(key=pseudonym_key[:64], digest_size=_DIGEST_BYTES)
+
+    def mark(self, kind: str, value: str) -> str:
+        """Return what stands for `value`, which is of `kind`."""
+        if kind in self._keep_last:
+            characters = [character for character in value if character.isalnum()]
+            if len(characters) >= _MIN_FOR_LAST:
+                return f"[REDACTED:{kind}:{''.join(characters[-_SHOWN:])}]"
+        elif self._hash is not None:
+            digest = self._hash.copy()
+            digest.update(value.encode("utf-8", "surrogatepass"))
+            return f"[{kind}:{digest.hexdigest()}]"
+        return f"[REDACTED:{kind}]"
+
+
+def check_kind(parameter: str, kind: object) -> str:
+    """Return `kind`, or raise the `ConfigurationError` for a name that a mark can not hold."""
+    if not isinstance(kind, str) or not KIND.fullmatch(kind):
+        raise ConfigurationError(
+            f"{parameter} must name kinds with lower-case letters, digits and underscores, 64 at most, not {kind!r}"
+        )
+    return kind

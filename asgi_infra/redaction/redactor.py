@@ -1,0 +1,389 @@
+"""The walk over any value."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from enum import Enum
+from itertools import islice
+from types import NoneType
+from typing import Any, Final
+
+import msgspec
+
+from asgi_infra.errors import ConfigurationError
+from asgi_infra.redaction.exceptions import Secrets, exception_text, secrets_in, secrets_of
+from asgi_infra.redaction.fields import fields_of
+from asgi_infra.redaction.keys import KeyRules
+from asgi_infra.redaction.marks import CYCLE, MARK, TOO_DEEP, Marks, unscanned
+from asgi_infra.redaction.patterns import BUILT_IN, Pattern
+from asgi_infra.redaction.text import TextRules
+
+_KINDS: Final = frozenset(pattern.kind for pattern in BUILT_IN)
+_SHORT: Final = 200
+_SMALLEST_CARD: Final = 10**11
+_LARGEST_CARD: Final = 10**19
+_KNOWN_KEYS: Final = 4096
+_ERROR: Final = "[REDACTED:error]"
+_HARMLESS: Final = frozenset(
+    [NoneType, bool, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, uuid.UUID]
+)
+
+
+class Redactor:
+    """Makes copies without private data: any value in, a redacted copy out.
+
+    It never changes its input, never raises, and what it returns it would return again. Names decide first (the value
+    of `password` goes, whatever it is), then the form of each text does (an e-mail address goes, whatever its name).
+    Mappings become `dict`s and objects with declared fields too; other objects become their redacted `repr`, exceptions
+    their redacted text. What goes over a limit is not scanned, and what was not scanned is not shown.
+
+    An instance may be shared by threads. Its caches are bounded and hold harmless texts only.
+
+    Args:
+        keys: Further private names; an iterable of names, or a mapping of names to kinds (see `KeyRules`).
+        safe_keys: Whole names that no name rule may hide, for example `"session_id"`; their values are still scanned.
+        patterns: Further forms of private text; one with a built-in kind takes the place of the built-in.
+        without: Kinds whose built-in patterns are left out, for example `{"phone"}`.
+        ip: Whether IP addresses are private.
+        pseudonym_key: With a key of at least 16 bytes, marks are stable pseudonyms (`[email:9f3c2a]`).
+        keep_last: Kinds that show their last four characters, for example `{"card"}`.
+        local_variables: Whether tracebacks show local variables (redacted).
+        max_depth: Containers in containers that are followed.
+        max_items: Items that are taken of one container; of all containers together, ten times as many.
+        max_chars: Characters that are scanned of one text; of all long texts together, four times as many.
+
+    Raises:
+        ConfigurationError: A parameter is wrong; the message names it.
+
+    Example:
+        >>> redact = Redactor()
+        >>> redact({"user": "bob@example.org", "Password": "hunter2", "note": "card 4111 1111 1111 1111"})
+        {'user': '[REDACTED:email]', 'Password': '[REDACTED:password]', 'note': 'card [REDACTED:card]'}
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Iterable[str] | Mapping[str, str] = (),
+        safe_keys: Iterable[str] = (),
+        patterns: Iterable[Pattern] = (),
+        without: Iterable[str] = (),
+        ip: bool = False,
+        pseudonym_key: bytes | None = None,
+        keep_last: Iterable[str] = (),
+        local_variables: bool = False,
+        max_depth: int = 16,
+        max_items: int = 1_000,
+        max_chars: int = 32_768,
+    ) -> None:
+        self._max_depth = _limit("max_depth", max_depth, 1, 100)
+        self._max_items = _limit("max_items", max_items, 2, 1_000_000)
+        self._max_chars = _limit("max_chars", max_chars, 128, 100_000_000)
+        own = tuple(patterns)
+        for pattern in own:
+            if not isinstance(pattern, Pattern):
+                raise ConfigurationError(f"patterns must hold Pattern objects, not {type(pattern).__name__}")
+        left_out = frozenset([without] if isinstance(without, str) else without)
+        if unknown := left_out - _KINDS:
+            raise ConfigurationError(f"without names unknown kinds: {sorted(unknown)}; known are {sorted(_KINDS)}")
+        keys = dict(keys) if isinstance(keys, Mapping) else keys
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._marks = Marks(pseudonym_key, keep_last)
+        self._keys = KeyRules(keys, safe_keys)
+        self._text = TextRules(
+            self._keys, KeyRules(keys, safe_keys, query=True), self._marks, self._count, own, left_out, ip=ip
+        )
+        self._clean = self._text.clean
+        self._plain_keys: set[str] = set()
+        self._local_variables = local_variables
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many values of each kind were replaced so far. Counts only, never values."""
+        return dict(self._counts)
+
+    def __call__(self, value: Any) -> Any:
+        """Return a redacted copy of any value."""
+        try:
+            if isinstance(value, str) and len(value) <= _SHORT:
+                return self.text(value)
+            return self._value(value, 0, _Walk(self._max_items * 10, self._max_chars * 4))
+        except Exception:  # noqa: BLE001 - telemetry never breaks the app, and what was not scanned is not shown
+            return self._failed()
+
+    def text(self, text: str) -> str:
+        """Return one text, redacted."""
+        try:
+            alone = self._text.redact_alone(text) if len(text) <= _SHORT else None
+            return alone or self._string(text, 0, _Walk(self._max_items * 10, self._max_chars * 4))
+        except Exception:  # noqa: BLE001
+            return self._failed()
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a redacted copy of one flat mapping, such as the attributes of a span or the headers of a request."""
+        redacted = self(attributes)
+        return redacted if isinstance(redacted, dict) else {"redaction": redacted}
+
+    def exception(self, exc: BaseException) -> str:
+        """Return the redacted text of an exception, with its traceback, notes, causes and groups."""
+        try:
+            text = exception_text(exc, local_variables=self._local_variables)
+            return self._text.redact_head(self._without(secrets_of(exc, self._keys.kind), text), self._max_chars)
+        except Exception:  # noqa: BLE001
+            return self._failed()
+
+    def message(self, exc: BaseException) -> str:
+        """Return the redacted message of an exception alone, as `str(exc)` would give it."""
+        try:
+            return self._text.redact_head(self._without(secrets_of(exc, self._keys.kind), str(exc)), self._max_chars)
+        except Exception:  # noqa: BLE001
+            return self._failed()
+
+    # The walk. Small methods would be nicer to read than the two long loops, but calls are what it costs.
+
+    def _value(self, value: Any, depth: int, walk: _Walk) -> Any:
+        cls = type(value)
+        if cls is str:
+            return value if value in self._clean else self._string(value, depth, walk)
+        if cls in _HARMLESS:
+            return value
+        if cls is int or cls is float:
+            return self._number(value)
+        if cls is dict or cls is list or cls is tuple:
+            return self._container(value, depth, walk)
+        return self._other(value, depth, walk)
+
+    def _container(self, value: Any, depth: int, walk: _Walk) -> Any:
+        """Copy a container, once per path, within the limits; one that fails does not take the others with it."""
+        identity = id(value)
+        if identity in walk.path:
+            return CYCLE
+        if depth >= self._max_depth:
+            return TOO_DEEP
+        walk.path.add(identity)
+        try:
+            if type(value) is dict or (type(value) is not list and isinstance(value, Mapping)):
+                return self._mapping(value, depth + 1, walk)
+            return self._sequence(value, depth + 1, walk)
+        except Exception:  # noqa: BLE001
+            return self._failed()
+        finally:
+            walk.path.discard(identity)
+
+    def _mapping(self, mapping: Mapping[Any, Any], depth: int, walk: _Walk) -> Any:
+        out: dict[Any, Any] = {}
+        plain, clean = self._plain_keys, self._clean
+        allowed = walk.take(len(mapping), self._max_items)
+        items: Iterable[tuple[Any, Any]] = mapping.items()
+        left = len(mapping) - allowed
+        if left:
+            if not allowed:
+                return unscanned(len(mapping), "items")
+            items = islice(items, allowed - 1)
+        named = self._name_kind(mapping.get("name", mapping.get("key"))) if "value" in mapping else ""
+        for key, value in items:
+            if key not in plain if type(key) is str else True:
+                key, kind = self._key(key, out, depth, walk)
+                if kind:
+                    out[key] = self._private(kind, value)
+                    continue
+            cls = type(value)
+            if named and key == "value":
+                out[key] = self._private(named, value)
+            elif cls is str:
+                out[key] = value if value in clean else self._string(value, depth, walk)
+            elif cls in _HARMLESS:
+                out[key] = value
+            elif cls is int or cls is float:
+                out[key] = self._number(value)
+            else:
+                out[key] = self._value(value, depth, walk)
+        if left:
+            rest = unscanned(left + 1, "items")
+            out[rest] = rest
+        return out
+
+    def _sequence(self, value: Any, depth: int, walk: _Walk) -> Any:
+        size = len(value)
+        allowed = walk.take(size, self._max_items)
+        if size and not allowed:
+            return unscanned(size, "items")
+        if size == 2 and isinstance(value, (list, tuple)) and (kind := self._name_kind(value[0])):
+            copied = [self._value(value[0], depth, walk), self._private(kind, value[1])]
+        else:
+            shown = islice(value, allowed if allowed == size else allowed - 1)
+            copied = [self._value(item, depth, walk) for item in shown]
+            if allowed < size:
+                copied.append(unscanned(size - allowed + 1, "items"))
+        if isinstance(value, tuple):
+            return tuple(copied)
+        if isinstance(value, Set):
+            try:
+                return frozenset(copied) if isinstance(value, frozenset) else set(copied)
+            except TypeError:
+                return copied
+        return copied
+
+    def _key(self, key: Any, out: dict[Any, Any], depth: int, walk: _Walk) -> tuple[Any, str]:
+        """Return what stands for a key, and the kind of its value if the key makes it private."""
+        kind = self._name_kind(key)
+        redacted = self._value(key, depth, walk)
+        if type(key) is str and redacted == key and not kind and len(key) <= _SHORT:
+            if len(self._plain_keys) >= _KNOWN_KEYS:
+                self._plain_keys.clear()
+            self._plain_keys.add(key)
+            return key, ""
+        try:
+            unique, count = redacted, 1
+            while unique in out:
+                count += 1
+                unique = f"{redacted}#{count}"
+        except TypeError:
+            return self._key(f"{type(key).__name__} {redacted}", out, depth, walk)
+        return unique, kind
+
+    def _name_kind(self, name: Any) -> str:
+        if isinstance(name, bytes):
+            name = name.decode("latin-1")
+        return self._keys.kind(name) if isinstance(name, str) and not MARK.match(name) else ""
+
+    def _private(self, kind: str, value: Any) -> Any:
+        if value is None or value == "" or value == b"":
+            return value
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
+        if isinstance(value, str) and MARK.fullmatch(value):
+            return value
+        self._count(kind)
+        return self._marks.mark(kind, value if isinstance(value, str) else _plain_text(value))
+
+    def _number(self, value: float) -> Any:
+        if not _SMALLEST_CARD <= value < _LARGEST_CARD or value != int(value):
+            return value
+        digits = str(int(value))
+        redacted = self._text.redact(digits)
+        return value if redacted == digits else redacted
+
+    def _string(self, text: str, depth: int, walk: _Walk, total: int = 0) -> str:
+        if text[:1] in ("{", "[") and text[-1:] in ("}", "]") and max(len(text), total) <= self._max_chars:
+            text = self._json(text, depth, walk)
+        if max(len(text), total) <= _SHORT:
+            return self._text.redact(text)
+        limit = min(self._max_chars, walk.chars)
+        result = self._text.redact_head(text, limit, total)
+        walk.chars -= max(min(len(text), limit), len(result))
+        return result
+
+    def _json(self, text: str, depth: int, walk: _Walk) -> str:
+        """Redact what the text holds, if it is JSON; it stays as it is, to the last space, if nothing was private."""
+        try:
+            value = msgspec.json.decode(text)
+            redacted = self._container(value, depth, walk)
+            return text if redacted == value else msgspec.json.encode(redacted).decode()
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+            return text
+
+    def _other(self, value: Any, depth: int, walk: _Walk) -> Any:
+        """Copy what is neither a plain scalar nor a plain container."""
+        if isinstance(value, Enum):
+            return self._value(value.value, depth, walk)
+        if isinstance(value, str):
+            return self._string(str.__str__(value), depth, walk)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._bytes(value, depth, walk)
+        if isinstance(value, (int, float)):
+            return self._number(value)
+        if isinstance(value, BaseException):
+            return self.exception(value)
+        if hasattr(type(value), "get_secret_value"):
+            return self._marks.mark("secret", _plain_text(value))
+        if not isinstance(value, type) and (fields := fields_of(value)) is not None:
+            return self._declared(value, fields, depth, walk)
+        if isinstance(value, (Mapping, Set, Sequence)):
+            return self._container(value, depth, walk)
+        return self._object(value)
+
+    def _declared(self, value: Any, fields: dict[str, Any], depth: int, walk: _Walk) -> Any:
+        """Copy an object of declared fields: a named tuple to its like, all others to a `dict`."""
+        if id(value) in walk.path:
+            return CYCLE
+        walk.path.add(id(value))
+        try:
+            copied = self._container(fields, depth, walk)
+            is_tuple = isinstance(value, tuple) and isinstance(copied, dict)
+            return type(value)._make(copied.values()) if is_tuple else copied  # type: ignore[attr-defined]
+        except Exception:  # noqa: BLE001 - a named tuple may check its fields
+            return self._failed()
+        finally:
+            walk.path.discard(id(value))
+
+    def _bytes(self, value: bytes | bytearray | memoryview, depth: int, walk: _Walk) -> Any:
+        """Redact byte for byte: every byte is one Latin-1 character, so whatever is not private comes back the same."""
+        size = value.nbytes if isinstance(value, memoryview) else len(value)
+        text = bytes(value[: self._max_chars]).decode("latin-1")
+        redacted = self._string(text, depth, walk, size)
+        try:
+            data = redacted.encode("latin-1")
+        except UnicodeEncodeError:  # JSON with escapes
+            data = redacted.encode("utf-8", "backslashreplace")
+        return bytearray(data) if isinstance(value, bytearray) else data
+
+    def _object(self, value: Any) -> str:
+        """Return what the object prints, without the values of its own private attributes."""
+        try:
+            text = repr(value)
+        except Exception:  # noqa: BLE001
+            return f"<{type(value).__name__}: no repr>"
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, Mapping):
+            text = self._without(secrets_in(dict(attributes), self._keys.kind), text)
+        return self._text.redact_head(text, self._max_chars)
+
+    def _without(self, secrets: Secrets, text: str) -> str:
+        for secret in sorted(secrets, key=len, reverse=True):
+            if secret in text and not MARK.fullmatch(secret):
+                self._count(secrets[secret])
+                text = text.replace(secret, self._marks.mark(secrets[secret], secret))
+        return text
+
+    def _count(self, kind: str) -> None:
+        self._counts[kind] += 1
+
+    def _failed(self) -> str:
+        self._count("error")
+        return _ERROR
+
+
+class _Walk:
+    """What is left of the limits, and the containers that are open."""
+
+    __slots__ = ("chars", "items", "path")
+
+    def __init__(self, items: int, chars: int) -> None:
+        self.items = items
+        self.chars = chars
+        self.path: set[int] = set()
+
+    def take(self, wanted: int, width: int) -> int:
+        """Return how many of the wanted items may be copied, one of them to say that there were more."""
+        allowed = min(wanted, width, self.items)
+        if allowed < wanted and allowed < 2:
+            return 0
+        self.items -= allowed
+        return allowed
+
+
+def _plain_text(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001
+        return type(value).__name__
+
+
+def _limit(name: str, value: int, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigurationError(f"{name} must be an integer from {least} to {most}, not {value!r}")
+    return value

@@ -1,0 +1,196 @@
+"""Private data in one string."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from asgi_infra.redaction.checks import is_ssn
+from asgi_infra.redaction.marks import MARK, unscanned
+from asgi_infra.redaction.pairs import find_pairs
+from asgi_infra.redaction.patterns import BUILT_IN, OPT_IN, Pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from asgi_infra.redaction.keys import KeyRules
+    from asgi_infra.redaction.marks import Marks
+
+_PASSES: Final = 5
+_SHORTEST_KEY: Final = 16
+_MARGIN: Final = 64
+_CLEAN_TEXTS: Final = 4096
+_CLEAN_LENGTH: Final = 200
+_OPENERS: Final = frozenset(["{", "["])  # perhaps JSON, of which this module sees only the outside
+
+# Cheap questions that spare most texts most searches.
+_SIGN: Final = re.compile(r"[@=:>|,%]|--")
+_LONG_WORD: Final = re.compile(r"(?<![0-9A-Za-z])[\w.+=~:|-]{15}")
+_DIGITS: Final = re.compile(
+    r"\d(?:[ ().\u00a0\u2011\u2013\u202f-]{0,3}\d){6}|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \u00a0-]?[A-Za-z0-9]"
+)
+_HARMLESS: Final = re.compile(  # numbers, times, UUIDs, trace ids
+    r"-?\d{1,8}(?:\.\d{1,6})?"
+    r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
+)
+_SIGN_KINDS: Final = frozenset(["url_credentials", "email", "webhook"])
+_WORD_KINDS: Final = frozenset(["jwt", "api_key"])
+_DIGIT_KINDS: Final = frozenset(["card", "iban", "ssn", "phone"])
+
+# Nine digits without dashes are a number like any other, unless there is nothing else.
+_ONE_ALONE: Final = re.compile(r"\d{3}-?\d{2}-?\d{4}")
+_ALONE: Final = re.compile(r"\s*+\d{3}-?\d{2}-?\d{4}(?:[\s,;]++\d{3}-?\d{2}-?\d{4})*+\s*+")
+
+
+class TextRules:
+    """Finds and replaces private data in strings.
+
+    Args:
+        keys: The key rules for names inside text.
+        query_keys: The key rules for names in query strings.
+        marks: What makes the marks.
+        count: Called with the kind of each value that was replaced.
+        patterns: Further patterns; those with the kind of a built-in one take its place.
+        without: Kinds of built-in patterns that are left out.
+        ip: Whether IP addresses are private.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRules,
+        query_keys: KeyRules,
+        marks: Marks,
+        count: Callable[[str], None],
+        patterns: Iterable[Pattern] = (),
+        without: Iterable[str] = (),
+        *,
+        ip: bool = False,
+    ) -> None:
+        own = tuple(patterns)
+        replaced = {pattern.kind for pattern in own} | set(without)
+        table = [pattern for pattern in (*BUILT_IN, *(OPT_IN if ip else ())) if pattern.kind not in replaced]
+        self._by_sign = [pattern for pattern in table if pattern.kind in _SIGN_KINDS]
+        self._by_word = [pattern for pattern in table if pattern.kind in _WORD_KINDS]
+        self._by_digits = [pattern for pattern in table if pattern.kind in _DIGIT_KINDS]
+        gated = _SIGN_KINDS | _WORD_KINDS | _DIGIT_KINDS
+        self._others = [*own, *(pattern for pattern in table if pattern.kind not in gated)]
+        self._closed = not own and not ip
+        self._ssn = "ssn" not in replaced
+        self._keys = keys
+        self._query_keys = query_keys
+        self._marks = marks
+        self._count = count
+        self.clean: set[str] = set()
+
+    def redact(self, text: str) -> str:
+        """Return `text` with marks in place of the private data."""
+        if text in self.clean:
+            return text
+        if self._closed and (
+            (len(text) < _SHORTEST_KEY and (text.isalpha() or not (_SIGN.search(text) or _DIGITS.search(text))))
+            or _HARMLESS.fullmatch(text)
+        ):
+            result = text
+        else:
+            result = self._until_clean(text)
+        if result is text and len(text) <= _CLEAN_LENGTH and text[:1] not in _OPENERS:
+            if len(self.clean) >= _CLEAN_TEXTS:
+                self.clean.clear()
+            self.clean.add(text)
+        return result
+
+    def redact_alone(self, text: str) -> str | None:
+        """Return a mark if `text` is nothing but nine digits, which are then taken for a social security number."""
+        if not self._ssn or not _ALONE.fullmatch(text):
+            return None
+        if not all(is_ssn(number.replace("-", "")) for number in _ONE_ALONE.findall(text)):
+            return None
+        self._count("ssn")
+        return self._marks.mark("ssn", text.strip())
+
+    def redact_head(self, text: str, limit: int, total: int = 0) -> str:
+        """Return the redacted start of a text that may be longer than `limit`; what was not scanned is not shown.
+
+        `total` is the length of the whole, where `text` is only its start. The cut is at a white space well before the
+        limit, so that no half of a value remains.
+        """
+        total = max(total, len(text))
+        if total <= limit:
+            result = self.redact(text)
+            if len(result) <= limit:
+                return result
+        head = self.redact(text[:limit])
+        for _ in range(_PASSES):
+            cut = _last_space(head, min(len(head), limit) - _MARGIN)
+            again = self.redact(head[:cut])
+            if again == head[:cut]:
+                break
+            head = again
+        else:
+            cut = 0
+        rest = unscanned(total - cut, "chars")
+        return f"{head[:cut]} {rest}" if cut else rest
+
+    def _until_clean(self, text: str) -> str:
+        """Replace until nothing is found, so that a second redaction can change nothing."""
+        for _ in range(_PASSES):
+            result = self._pass(text)
+            if result is text:
+                return text
+            text = result
+        self._count("text")
+        return "[REDACTED:text]"
+
+    def _pass(self, text: str) -> str:
+        if _SIGN.search(text):
+            spans = list(find_pairs(text, self._keys.kind, self._query_keys.kind))
+            if spans:
+                text = self._replace(text, sorted(spans))
+            text = self._try(self._by_sign, text)
+        text = self._try(self._others, text)
+        if _LONG_WORD.search(text):
+            text = self._try(self._by_word, text)
+        if _DIGITS.search(text):
+            text = self._try(self._by_digits, text)
+        return text
+
+    def _try(self, patterns: list[Pattern], text: str) -> str:
+        for pattern in patterns:
+            for literal in pattern.needs:
+                if literal in text:
+                    break
+            else:
+                if pattern.needs:
+                    continue
+            text = self._apply(pattern, text)
+        return text
+
+    def _apply(self, pattern: Pattern, text: str) -> str:
+        spans = [
+            (start, end, pattern.kind)
+            for match in pattern.compiled.finditer(text)
+            for start, end in pattern.spans(match)
+            if not MARK.fullmatch(text, start, end)
+        ]
+        return self._replace(text, spans) if spans else text
+
+    def _replace(self, text: str, spans: list[tuple[int, int, str]]) -> str:
+        parts: list[str] = []
+        position = 0
+        for start, end, kind in spans:
+            if start < position:
+                continue
+            self._count(kind)
+            parts += text[position:start], self._marks.mark(kind, text[start:end])
+            position = end
+        parts.append(text[position:])
+        return "".join(parts)
+
+
+def _last_space(text: str, limit: int) -> int:
+    """Return the index of the last white space before `limit`, 0 if there is none."""
+    for index in range(min(limit, len(text)) - 1, 0, -1):
+        if text[index].isspace():
+            return index
+    return 0
