@@ -42,6 +42,8 @@ class Layer:
     """Whether the framework runs it, so that it misses what the framework answers on its own."""
     features: tuple[str, ...] = ()
     """The features of ours that it has; empty for others."""
+    built: bool = True
+    """Whether there is an instance of it already, rather than a framework's promise to make one."""
 
 
 @dataclass(slots=True)
@@ -139,7 +141,7 @@ def _listed(entry: _Duck) -> Layer:
             if entry.__name__ == "InfraMiddleware"
             else (entry.__name__,)
         )
-    return Layer(entry, _name(entry), inside=True, features=features)
+    return Layer(entry, _name(entry), inside=True, features=features, built=False)
 
 
 def _layer(current: _Duck, *, inside: bool) -> Layer:

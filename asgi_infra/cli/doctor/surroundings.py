@@ -129,7 +129,7 @@ def labels(anatomy: Anatomy, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 def access_log(anatomy: Anatomy, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the server's access logs that would write a second line beside ours."""
-    if not any("access_log" in layer.features for layer in anatomy.ours):
+    if not any("access_log" in layer.features and layer.built for layer in anatomy.ours):
         return
     loud = [name for name in ("uvicorn", "hypercorn", "granian") if not logging.getLogger(f"{name}.access").disabled]
     if loud:

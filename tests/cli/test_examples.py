@@ -1,0 +1,121 @@
+"""Each example is imported as it stands, and asked for an item, an unknown path and, where it has them, its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from cli_django import unconfigured
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = {
+    "starlette_app": "app",
+    "fastapi_app": "app",
+    "litestar_app": "app",
+    "quart_app": "app",
+    "django_app": "application",
+    "falcon_app": "app",
+    "blacksheep_app": "app",
+    "plain_asgi": "app",
+}
+PREFIX = {"fastapi_app": "/v1"}
+
+
+@pytest.fixture(scope="module", params=sorted(NAMES))
+def example(request):
+    name = request.param
+    spec = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch, unconfigured() if name == "django_app" else nullcontext():
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        yield name, getattr(module, NAMES[name])
+
+
+def ask(app, path, **headers):
+    """Ask an application one request, within its lifespan if it has one, and return status, headers and body."""
+    return asyncio.run(asyncio.wait_for(_ask(app, path, headers), 30))
+
+
+async def _ask(app, path, headers):
+    to_lifespan, answers = asyncio.Queue(), asyncio.Queue()
+    lifespan = asyncio.create_task(
+        app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, to_lifespan.get, answers.put)
+    )
+    to_lifespan.put_nowait({"type": "lifespan.startup"})
+    started = asyncio.create_task(answers.get())
+    await asyncio.wait([lifespan, started], return_when=asyncio.FIRST_COMPLETED)
+    assert lifespan.done() or started.result() == {"type": "lifespan.startup.complete"}
+    sent, over = [], asyncio.Event()
+    requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive():
+        try:
+            return next(requests)
+        except StopIteration:
+            await over.wait()
+            return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            over.set()
+
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET"}
+    scope |= {"scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": ""}
+    scope |= {"server": ("shop.example.org", 80), "client": ("192.0.2.7", 4711), "state": {}}
+    scope["headers"] = [(b"host", b"shop.example.org")]
+    scope["headers"] += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    await app(scope, receive, send)
+    if not lifespan.done():
+        to_lifespan.put_nowait({"type": "lifespan.shutdown"})
+    started.cancel()
+    await asyncio.gather(lifespan, started, return_exceptions=True)  # no lifespan at all is told by an exception
+    body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
+    return sent[0]["status"], {k.lower(): v for k, v in sent[0]["headers"]}, body
+
+
+def lines(capfd):
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+
+
+def test_a_request_has_one_id_in_handler_response_and_log_line(example, capfd):
+    name, app = example
+    prefix = PREFIX.get(name, "")
+    status, headers, body = ask(app, f"{prefix}/items/7", x_request_id="example-1")
+    assert (status, json.loads(body)) == (200, {"id": 7, "request_id": "example-1"})
+    assert headers[b"x-request-id"] == b"example-1"
+    (line,) = lines(capfd)
+    assert (line["request_id"], line["service"]) == ("example-1", "shop")
+    assert line["route"].startswith(f"{prefix}/items/{{id")
+
+
+def test_an_unknown_path_has_an_id_and_no_route(example, capfd):
+    _, app = example
+    status, headers, _ = ask(app, "/nowhere")
+    assert status == 404
+    (line,) = lines(capfd)
+    assert (line["request_id"], line["route"]) == (headers[b"x-request-id"].decode(), None)
+
+
+def test_the_metrics_are_served_where_the_example_says_so(example, capfd):
+    name, app = example
+    if name not in ("starlette_app", "fastapi_app", "litestar_app"):
+        assert "metrics_app" not in (EXAMPLES / f"{name}.py").read_text()
+        return
+    ask(app, f"{PREFIX.get(name, '')}/items/8")
+    status, headers, body = ask(app, "/metrics/")
+    assert status == 200
+    assert b"x-request-id" not in headers
+    assert f'path="{PREFIX.get(name, "")}/items/{{id}}"'.encode() in body
+
+
+def test_every_example_is_shorter_than_forty_lines_and_is_tested():
+    files = {path.stem: path.read_text().splitlines() for path in EXAMPLES.glob("*.py")}
+    assert set(files) == set(NAMES)
+    assert all(len(text) < 40 for text in files.values())
