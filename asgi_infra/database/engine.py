@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from asgi_infra.database.errors import ConnectionFailedError, OutcomeUnknownError, SessionMisuseError
-from asgi_infra.database.translation import COMMITTING, hide_values
+from asgi_infra.database.translation import COMMITTING, hide_values, says_goodbye, sqlstate_of
 from asgi_infra.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ def _listen(engine: AsyncEngine, url: DatabaseURL, options: EngineOptions) -> No
         if failure.connection is not None and not failure.connection.invalidated:
             failure.connection.info[_FAILED] = True
             committing = failure.statement is None and failure.connection.info.get(COMMITTING, False)
+        if says_goodbye(sqlstate_of(original)):
+            failure.is_disconnect = True
         if options.hide_parameters and failure.sqlalchemy_exception is not None:
             hide_values(failure.sqlalchemy_exception, original)
         if committing:

@@ -35,9 +35,6 @@ _BY_SQLSTATE: dict[str, tuple[type[OperationError], str]] = {
     "25P04": (StatementTimeoutError, "the transaction took too long"),
     "25P02": (TransactionAbortedError, "an earlier statement had failed; nothing was committed"),
     "53300": (ConnectionFailedError, "the server has no connection left"),
-    "57P01": (ConnectionFailedError, "the server closed the connection"),
-    "57P02": (ConnectionFailedError, "the server crashed"),
-    "57P03": (ConnectionFailedError, "the server is starting up or shutting down"),
 }
 _CONSTRAINTS = {
     "23502": "a not-null constraint",
@@ -83,7 +80,7 @@ def translate(error: BaseException) -> OperationError | None:
     if not isinstance(error, sqlalchemy_errors.DBAPIError):
         return OperationError(f"the database session failed with {type(error).__name__}")
     state = sqlstate_of(error)
-    if error.connection_invalidated or (state or "").startswith("08"):
+    if error.connection_invalidated or says_goodbye(state):
         return _lost(error, state)
     if state in _BY_SQLSTATE:
         kind, message = _BY_SQLSTATE[state]
@@ -108,6 +105,11 @@ def sqlstate_of(error: BaseException | None) -> str | None:
         if isinstance(name, str):
             return _SQLITE_TO_SQLSTATE.get(name)
     return None
+
+
+def says_goodbye(sqlstate: str | None) -> bool:
+    """Return whether an SQLSTATE is a server's last word: connection exceptions, shutdown, crash, starting up."""
+    return sqlstate is not None and sqlstate.startswith(("08", "57P0"))
 
 
 def hide_values(error: BaseException, original: BaseException) -> None:

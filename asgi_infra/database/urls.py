@@ -93,6 +93,9 @@ class DatabaseURL:
             raise ConfigurationError(
                 f"{parameter} names a host for SQLite; a path follows three slashes: sqlite:///data.db"
             )
+        if dialect == "postgresql" and "@" in (match["database"] or ""):
+            # most likely the rest of a password with an '@' in it: nothing that may be taken for a name and shown
+            raise ConfigurationError(f"{parameter} has an '@' after the host; percent-encode it in the password as %40")
         secret = f"{dialect}+{driver}{value[match.end('scheme') :]}"
         if dialect == "postgresql" and match["query"]:
             secret = f"{secret.removesuffix(match['query'])}{_asyncpg_query(match['query'])}"
