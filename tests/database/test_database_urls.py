@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import traceback
 
 import pytest
 from hypothesis import assume, given
@@ -21,9 +20,8 @@ def parsed(text):
     try:
         return DatabaseURL.parse(text)
     except ValueError as exc:
-        return "".join(
-            traceback.format_exception(exc)[-1:] if exc.__context__ is None else ["chained database_url s3cr"]
-        )
+        # a chained exception might show what the message hides
+        return str(exc) if exc.__context__ is None else "s3cr q7x9"
 
 
 @given(WHITESPACE)
@@ -40,14 +38,15 @@ def test_property_01_a_url_that_is_no_string_is_a_value_error(value):
         DatabaseSession(value)
 
 
-@given(st.text())
-def test_property_01_any_text_is_either_accepted_or_refused_as_a_value_error_without_echo(text):
+@given(st.text(), st.text())
+def test_property_01_any_text_is_either_accepted_or_refused_as_a_value_error_without_echo(left, right):
+    text = f"{left}q7x9{right}"
     outcome = parsed(text)
     if isinstance(outcome, DatabaseURL):
         assert outcome.dialect in {"sqlite", "postgresql"}
     else:
         assert "database_url" in outcome
-        assert len(text.strip()) <= 8 or text.strip() not in outcome
+        assert "q7x9" not in outcome or "://" in text  # a scheme is shown
 
 
 @given(
