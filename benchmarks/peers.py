@@ -172,7 +172,7 @@ def fastapi_app(setting: Setting, *, telemetry: bool) -> Any:
     """A FastAPI application, with its own telemetry as it comes or with none."""
     from fastapi import FastAPI
 
-    config: dict[str, Any] = {} if telemetry else {"tracing": False, "metrics": False, "logs": False}
+    config: Any = {} if telemetry else {"tracing": False, "metrics": False, "logs": False}
     if setting.tracing.provider is not None:
         config["tracer_provider"] = setting.tracing.provider
     app = FastAPI(telemetry=config, openapi_url=None)

@@ -40,7 +40,7 @@ _NAME_WIDTH = 42
 
 def environment() -> dict[str, Any]:
     """Return what a reader needs to judge the figures, and nothing that names the machine."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

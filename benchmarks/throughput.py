@@ -113,8 +113,10 @@ def _port(server: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def _process(module: str, arguments: list[str], cores: list[int], **pipes: Any) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=_ROOT, **pipes)
+def _process(
+    module: str, arguments: list[str], cores: list[int], *, stdin: int | None = None, stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=_ROOT, stdin=stdin, stdout=stdout)
     try:
         if len(_cores()) > 1:
             os.sched_setaffinity(process.pid, cores)

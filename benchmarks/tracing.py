@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRati
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 Condition: TypeAlias = Literal["sampled", "sampled out", "no SDK"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
@@ -36,25 +36,12 @@ class Tracing:
     """
 
     def __init__(self, condition: Condition) -> None:
-        self.condition = condition
-        self.provider: TracerProvider | None = None
-        if condition != "no SDK":
-            self.provider = _provider(condition)
-            self.provider.add_span_processor(
-                BatchSpanProcessor(
-                    DropExporter(),
-                    max_queue_size=_QUEUE,
-                    max_export_batch_size=_QUEUE,
-                    schedule_delay_millis=_NEVER_MS,
-                )
-            )
+        self.provider = None if condition == "no SDK" else _provider(condition, _sleeping_processor())
 
     @classmethod
     def serve(cls) -> Tracing:
         tracing = cls("no SDK")
-        tracing.condition = "sampled"
-        tracing.provider = _provider("sampled")
-        tracing.provider.add_span_processor(BatchSpanProcessor(DropExporter()))
+        tracing.provider = _provider("sampled", BatchSpanProcessor(DropExporter()))
         return tracing
 
     def flush(self) -> None:
@@ -66,9 +53,17 @@ class Tracing:
             self.provider.shutdown()
 
 
-def _provider(condition: Condition) -> TracerProvider:
-    return TracerProvider(
+def _sleeping_processor() -> SpanProcessor:
+    return BatchSpanProcessor(
+        DropExporter(), max_queue_size=_QUEUE, max_export_batch_size=_QUEUE, schedule_delay_millis=_NEVER_MS
+    )
+
+
+def _provider(condition: Condition, processor: SpanProcessor) -> TracerProvider:
+    provider = TracerProvider(
         sampler=ParentBased(ALWAYS_ON if condition == "sampled" else TraceIdRatioBased(0)),
         resource=Resource({"service.name": "shop"}),
         shutdown_on_exit=False,
     )
+    provider.add_span_processor(processor)
+    return provider

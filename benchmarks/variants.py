@@ -62,7 +62,7 @@ def ours(setting: Setting, features: tuple[str, ...] = FEATURES, **options: Any)
         "metrics": Metrics(registry=setting.registry),
         "access_log": AccessLog(stream=setting.sink),
     }
-    chosen = {name: configured[name] if name in features else False for name in FEATURES}
+    chosen: dict[str, Any] = {name: configured[name] if name in features else False for name in FEATURES}
     return [Middleware(InfraMiddleware, **chosen, **options)]
 
 
