@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FASTAPI_KEY = "fastapi.telemetry"
 STARLETTE_KEY = "starlette.opentelemetry"
+CLAIMED = "asgi_infra"
+"""What we put under Starlette's key, where its own middleware puts `True`."""
 
 
 def foreign_server_span(current: Span, exchange: Exchange) -> Span | None:
@@ -30,7 +32,7 @@ def foreign_server_span(current: Span, exchange: Exchange) -> Span | None:
     """
     if not current.is_recording() or getattr(current, "kind", None) is not SpanKind.SERVER:
         return None
-    if getattr(exchange.scope.get(FASTAPI_KEY), "span", None) is current or exchange.scope.get(STARLETTE_KEY):
+    if getattr(exchange.scope.get(FASTAPI_KEY), "span", None) is current or exchange.scope.get(STARLETTE_KEY) is True:
         return current
     attributes = getattr(current, "attributes", None) or {}
     target = attributes.get("url.path") or attributes.get("http.target") or ""
@@ -40,7 +42,7 @@ def foreign_server_span(current: Span, exchange: Exchange) -> Span | None:
 def claim(scope: Scope) -> None:
     """Tell what traces inside of us that this request has its server span, or is not to have one."""
     scope.setdefault(FASTAPI_KEY, None)
-    scope.setdefault(STARLETTE_KEY, True)
+    scope.setdefault(STARLETTE_KEY, CLAIMED)
 
 
 def fastapi_tracer(app: Any) -> Tracer | None:

@@ -34,6 +34,7 @@ class Exchange:
         "_receive",
         "_send",
         "_trailers",
+        "before_head",
         "bytes_in",
         "bytes_out",
         "client",
@@ -97,6 +98,8 @@ class Exchange:
     """The request's headers, the first of each name; all of them are in the scope."""
     response_headers: dict[bytes, bytes]
     """Headers to add to the response, or to the acceptance of a WebSocket, in place of the application's own."""
+    before_head: Callable[[Exchange], None] | None
+    """Called when the head of the response is about to leave; what the route is, is known by then."""
     sent_headers: Sequence[tuple[bytes, bytes]]
     """The headers of the response, once its head has left."""
     notes: dict[str, Any]
@@ -139,7 +142,7 @@ class Exchange:
         self.client = peer[0] if peer else None
         self.scheme = scope.get("scheme") or ("ws" if websocket else "http")
         self.host = headers.get(b"host")
-        self.request_id = self.span = self.span_token = self.status = self.route = None
+        self.request_id = self.span = self.span_token = self.status = self.route = self.before_head = None
         self.first_byte = self.ended = self.error = self.error_type = self.close_code = None
         self.outcome = "ok"
         self.duration = 0.0
@@ -222,6 +225,11 @@ class Exchange:
         self.first_byte = perf_counter()
         if isinstance(status, int):
             self.status = status if type(status) is int else int(status)
+        if self.before_head is not None:
+            try:
+                self.before_head(self)
+            except Exception as exc:  # noqa: BLE001
+                faults.record("engine.before_head", exc)
         headers = message.get("headers") or ()
         added = self.response_headers
         if added:

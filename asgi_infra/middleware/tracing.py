@@ -14,6 +14,7 @@ from asgi_infra._version import __version__
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.attributes import RequestAttributes
 from asgi_infra.middleware.coexistence import (
+    CLAIMED,
     FASTAPI_KEY,
     STARLETTE_KEY,
     claim,
@@ -23,6 +24,7 @@ from asgi_infra.middleware.coexistence import (
 )
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.headers import HeaderCapture
+from asgi_infra.middleware.routes import resolve
 from asgi_infra.middleware.status import StatusPolicy, status_policy
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ class Tracing(Observer):
         context = set_span_in_context(span, context)
         scope = exchange.scope
         scope.setdefault(FASTAPI_KEY, None)
-        scope.setdefault(STARLETTE_KEY, True)
+        scope.setdefault(STARLETTE_KEY, CLAIMED)
         if self._fastapi is not None:
             context = with_fastapi_operations(scope, context, span, method, self._fastapi)
         exchange.span, exchange.span_name, exchange.span_token = span, method, attach(context)
@@ -133,8 +135,6 @@ class Tracing(Observer):
         if span is None or not span.is_recording():
             return
         if exchange.span_token is None:
-            if exchange.route is not None:
-                span.set_attribute("http.route", exchange.route)
             return
         try:
             if self._on_end is not None:
@@ -163,6 +163,7 @@ class Tracing(Observer):
         if span is None:
             return False
         exchange.span = span
+        exchange.before_head = _tell_route  # later may be too late: its owner ends it as soon as the response is over
         if exchange.request_id is not None:
             span.set_attribute("request_id", exchange.request_id)
         return True
@@ -249,6 +250,12 @@ class TracingMiddleware(Engine):
         **options: Any,
     ) -> None:
         super().__init__(app, [Tracing(**options)], exclude=exclude, trusted_proxies=trusted_proxies)
+
+
+def _tell_route(exchange: Exchange) -> None:
+    route = resolve(exchange.scope, exchange.root_path)
+    if route is not None:
+        exchange.span.set_attribute("http.route", route)
 
 
 def _identity(span: Span, header: str) -> bytes:
