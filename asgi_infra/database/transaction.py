@@ -74,10 +74,9 @@ class Transaction:
             return
         if ended.gave_up:
             unknown = OutcomeUnknownError("the commit was given up after a cancellation; its outcome is unknown")
-            await self._fail(session, unknown, outcome="outcome_unknown")
+            await self._fail(session, unknown, outcome="commit_failed")
             raise unknown from error
-        lost = isinstance(translate(error) or error, OutcomeUnknownError)
-        await self._fail(session, error, outcome="outcome_unknown" if lost else "commit_failed")
+        await self._fail(session, error, outcome="commit_failed")
         raise error
 
     async def rollback(self, error: BaseException | None = None) -> None:
@@ -100,6 +99,8 @@ class Transaction:
         translated = None if error is None else translate(error)
         ended = await run_to_end(self._undo(session), grace=self._grace, patient=False)
         raised = translated or error
+        if isinstance(raised, OutcomeUnknownError) and not raised.reported:
+            outcome = "outcome_unknown"
         if raised is not None and ended.error is not None:
             raised.add_note(f"The rollback failed too: {_safe(ended.error)}")
         self._report(raised, ended.error, outcome)

@@ -128,6 +128,7 @@ def hide_values(error: BaseException, original: BaseException) -> None:
     for each in _chain(original):
         if getattr(each, "detail", None):
             each.detail = None  # type: ignore[attr-defined]
+            each.args = tuple(str(part).partition("\nDETAIL:")[0] for part in each.args[:1])
         if malformed:
             each.args = ("data exception (message hidden)",)
     error.args = (f"({type(original).__name__}) {original}", *error.args[1:])

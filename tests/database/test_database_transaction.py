@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 
 import anyio
@@ -265,6 +267,73 @@ async def test_a_lock_that_is_not_free_in_time_is_a_failure_to_retry(database_ur
                 await execute(db, "UPDATE items SET n = 2")
         assert (caught.value.sqlstate, caught.value.retryable) == ("55P03", True)
         assert await scalar(db, "SELECT n FROM items") == 1
+
+
+@pytest.fixture
+async def silent_url():
+    """The URL of a server that accepts connections and never says a word."""
+    quiet = asyncio.Event()
+
+    async def listen(_reader, writer):
+        await quiet.wait()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    yield f"postgresql://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    quiet.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_server_that_never_answers_is_a_failed_connection_after_the_time_limit(silent_url):
+    async with DatabaseSession(silent_url, connect_timeout=0.05) as db:
+        with pytest.raises(ConnectionFailedError, match="TimeoutError") as caught:
+            await scalar(db, "SELECT 1")
+        assert isinstance(caught.value.__cause__, TimeoutError)
+        assert (db.pool().used, db.pool().waiting) == (0, 0)
+
+
+async def test_the_health_of_a_server_that_never_answers_is_known_in_time(silent_url):
+    async with DatabaseSession(silent_url) as db:
+        health = await db.health(timeout=0.05)
+        assert (health.healthy, health.error) == (False, "TimeoutError")
+        assert (db.pool().used, db.pool().waiting) == (0, 0)
+
+
+async def test_a_rollback_that_hangs_is_given_up_and_the_original_goes_on(postgres_url):
+    original = KeyError("mine")
+    pid = None
+    async with DatabaseSession(postgres_url, cleanup_timeout=0.1) as db:
+        try:
+            with pytest.raises(KeyError) as caught:
+                async with db.session() as session:
+                    pid = (await session.execute(text("SELECT pg_backend_pid()"))).scalar()
+                    os.kill(pid, signal.SIGSTOP)
+                    raise original
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert caught.value is original
+        assert original.__notes__ == ["The rollback failed too: TimeoutError"]
+        while db.pool().used:  # noqa: ASYNC110 - the connection is closed in the background
+            await asyncio.sleep(0.01)
+        assert await scalar(db, "SELECT pg_backend_pid()") != pid
+
+
+async def test_an_explicit_commit_that_loses_its_connection_has_an_unknown_outcome_too(postgres_url):
+    async with DatabaseSession(postgres_url) as db:
+        await execute(db, *SLOW_COMMIT)
+
+        async def work():
+            async with db.session() as session:
+                await session.execute(text("INSERT INTO slow_items VALUES (1, 60)"))
+                await session.commit()
+
+        task = asyncio.create_task(work())
+        await until(db, COMMITTING)
+        await scalar(db, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {COMMITTING}")
+        with pytest.raises(OutcomeUnknownError):
+            await task
+        assert (db.pool().outcome_unknown, db.pool().rolled_back) == (1, 0)
 
 
 async def test_a_refused_user_and_an_unknown_database_are_no_failures_to_retry(postgres):
