@@ -131,8 +131,8 @@ class AccessLog(Observer):
             "status": status,
             "outcome": exchange.outcome,
             # int() and a division: round() goes through the decimal digits, at five times the cost
-            "duration_s": int(exchange.duration * 1e6) / 1e6,
-            "first_byte_s": first_byte and int((first_byte - exchange.started) * 1e6) / 1e6,
+            "duration_s": int(exchange.duration * 1e6 + 0.5) / 1e6,
+            "first_byte_s": first_byte and int((first_byte - exchange.started) * 1e6 + 0.5) / 1e6,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
             "client": exchange.client,
