@@ -90,7 +90,7 @@ def throughput_lines(results: Results) -> Iterator[str]:
 def import_lines(results: Results) -> Iterator[str]:
     if results.imports:
         yield ""
-        yield "fresh processes: ms, median"
+        yield "fresh processes: ms of CPU time, median"
         for name, estimate in results.imports.items():
             yield f"  {name:{_NAME_WIDTH}}{estimate.value:9.1f}   {estimate.low:8.1f} to {estimate.high:<8.1f}"
 
