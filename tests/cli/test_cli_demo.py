@@ -9,13 +9,13 @@ import pytest
 from cli_processes import run_cli, run_python, running
 
 from asgi_infra import cli
-from asgi_infra.cli.demo.tour import tour
+from asgi_infra.cli.demo.tour import tour_steps
 
 
 def test_the_check_finds_one_id_in_trace_metric_and_log_of_every_request():
     done = run_cli("demo", "--check", timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr
-    for step in tour():
+    for step in tour_steps():
         assert f"ok  {step.title}: id " in done.stdout
     assert done.stdout.count("in header, trace, metric and log") >= 10
     assert "trace, metrics and log agree" in done.stdout
@@ -26,7 +26,7 @@ def test_the_check_finds_one_id_in_trace_metric_and_log_of_every_request():
 def test_the_demo_shows_a_request_with_its_id_trace_metrics_and_log_line(tmp_path):
     with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics") as served:
         assert f"http://127.0.0.1:{served.port}/metrics" in served.output
-        for step in tour():
+        for step in tour_steps():
             assert step.command(f"http://127.0.0.1:{served.port}") in served.output
         served.get("/products/tea", {"X-Request-ID": "look-here"})
         served.wait_for(lambda: '"request_id": "look-here"' in served.output)

@@ -143,6 +143,14 @@ def test_add_middleware_is_not_outermost():
     assert worse_than_info(app) == ["middleware-inside"]
 
 
+def test_what_stands_outside_of_us_is_a_hint_unless_it_belongs_there():
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    assert "middleware-above" in codes(GZipMiddleware(InfraMiddleware(plain)), "info")
+    assert "middleware-above" not in codes(ProxyHeadersMiddleware(InfraMiddleware(plain)))
+    assert "middleware-above" not in codes(InfraMiddleware(GZipMiddleware(plain)))
+
+
 def test_litestars_middleware_misses_404s():
     from litestar import Litestar
     from litestar.middleware import DefineMiddleware

@@ -54,7 +54,7 @@ def project(tmp_path):
 
 
 def access_lines(served):
-    lines = [json.loads(line) for line in served.lines if line.startswith("{")]
+    lines = [json.loads(line) for line in served.lines if line.startswith('{"')]
     return [line for line in lines if line["logger"] == "asgi_infra.access"]
 
 

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from asgi_infra.cli.demo.tour import tour
+from asgi_infra.cli.demo.tour import tour_steps
 from asgi_infra.cli.terminal import Terminal
 from asgi_infra.errors import MissingExtraError
 
@@ -55,7 +55,7 @@ async def _check(terminal: Terminal, stage: Stage, host: str, port: int) -> int:
     serving = asyncio.ensure_future(stage.serve())
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
-            good = await check(terminal, host, port, tour(), stage.account_of)
+            good = await check(terminal, host, port, tour_steps(), stage.account_of)
     except (TimeoutError, OSError) as exc:
         terminal.line(f"{terminal.paint('fail', 'bold', 'red')}  {type(exc).__name__}: {exc}")
         good = False
@@ -74,7 +74,7 @@ def _welcome(terminal: Terminal, host: str, port: int) -> None:
     terminal.line(f"{paint('its metrics', 'bold')}  {base}/metrics")
     terminal.line()
     terminal.line("Take the tour in another terminal; every request shows up here with its id. Ctrl-C ends.")
-    for step in tour():
+    for step in tour_steps():
         terminal.line()
         terminal.line(f"  {paint('# ' + step.title, 'dim')}")
         terminal.line(f"  {step.command(base)}")

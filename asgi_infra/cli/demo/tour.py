@@ -40,7 +40,7 @@ _PAY = "/carts/mine/checkout"
 _PAY_ROUTE = "/carts/{cart}/checkout"
 
 
-def tour() -> list[Step]:
+def tour_steps() -> list[Step]:
     """Return the steps in their order; without a WebSocket where uvicorn has no library for them."""
     steps = [
         Step("what is on the shelf", "/products", "/products", 200),

@@ -20,6 +20,7 @@ _Duck: TypeAlias = Any
 """An object of a framework or an application, known by its attributes alone."""
 
 _WRAP = "wrap the application outermost: install(app), or app = InfraMiddleware(app)"
+_RIGHTLY_OUTSIDE = ("uvicorn.middleware.proxy_headers.ProxyHeadersMiddleware",)
 _SERVER_ERROR = "starlette.middleware.errors.ServerErrorMiddleware"
 
 
@@ -54,6 +55,14 @@ def our_middleware(anatomy: Anatomy) -> Iterator[Finding]:
             f"{ours[0].name} is inside the framework, which answers {answers} outside of it",
             "Those responses carry no request id, and their status is missing in metrics and log.",
             _WRAP,
+        )
+    elif outside := [name for name in above if name not in _RIGHTLY_OUTSIDE and peer_of(name) is None]:
+        yield Finding(
+            "info",
+            "middleware-above",
+            f"outside of our middleware: {', '.join(outside)}",
+            "What it answers on its own has no request id, and its time and its errors are not measured.",
+            "put InfraMiddleware around it, unless it is meant to stay unseen",
         )
 
 
