@@ -222,7 +222,7 @@ def test_falcon_publishes_its_templates():
 
 
 def blacksheep_app() -> Any:
-    blacksheep = pytest.importorskip("blacksheep")
+    blacksheep = pytest.importorskip("blacksheep", reason="this BlackSheep does not run on this Python")
     app = blacksheep.Application(router=blacksheep.Router())
 
     @app.router.get("/items/{int:item_id}")

@@ -195,6 +195,42 @@ def test_falcon_is_wrapped_and_says_its_routes(log):
     assert log.lines[0]["route"] == "/a/{b}"
 
 
+def test_blacksheep_is_wrapped_and_says_its_routes(log):
+    blacksheep = pytest.importorskip("blacksheep", reason="this BlackSheep does not run on this Python")
+    app = blacksheep.Application(router=blacksheep.Router())
+
+    @app.router.get("/a/{b}")
+    async def read(b: int) -> str:
+        return "ok"
+
+    wrapped = install(app, **log.options)
+    assert isinstance(wrapped, InfraMiddleware)
+    assert ask(wrapped, "/a/1")[1] == ["install-1"]
+    assert log.lines[0]["route"] == "/a/{b}"
+
+
+def test_django_is_wrapped_and_says_its_routes(log):
+    django = pytest.importorskip("django")
+    from django.conf import settings
+    from django.http import HttpResponse
+    from django.test.utils import override_settings
+    from django.urls import path
+
+    if not settings.configured:
+        settings.configure(SECRET_KEY="x", ALLOWED_HOSTS=["*"], MIDDLEWARE=[], LOGGING_CONFIG=None)
+        django.setup()
+    from django.core.asgi import get_asgi_application
+
+    class Urls:
+        urlpatterns = (path("a/<int:b>", lambda request, b: HttpResponse("ok")),)
+
+    with override_settings(ROOT_URLCONF=Urls):
+        wrapped = install(get_asgi_application(), **log.options)
+        assert isinstance(wrapped, InfraMiddleware)
+        assert ask(wrapped, "/a/1") == (200, ["install-1"])
+    assert log.lines[0]["route"] == "/a/{b}"
+
+
 def test_any_other_application_is_wrapped(log):
     async def plain(scope: Any, receive: Any, send: Any) -> None:
         scope["path_template"] = "/mine/<x>"
@@ -241,3 +277,36 @@ def test_a_wrong_option_is_told_at_once(make):
 def test_what_is_no_application_is_refused(app):
     with pytest.raises(ConfigurationError, match="app must be an ASGI application"):
         install(app)
+
+
+@pytest.mark.parametrize("make", [starlette_app, fastapi_app])
+def test_add_middleware_records_a_500_whose_response_has_no_id(make, log):
+    app = make()
+    app.add_middleware(InfraMiddleware, **log.options)
+    assert ask(app, "/none") == (404, ["install-1"])
+    assert ask(app, "/boom") == (500, []), "the response is made outside of the middlewares that are added"
+    assert (log.lines[1]["outcome"], log.lines[1]["error_type"], log.lines[1]["route"]) == (
+        "error",
+        "LookupError",
+        "/boom",
+    )
+
+
+def test_define_middleware_in_litestar_runs_after_routing(log):
+    from litestar.middleware import DefineMiddleware
+
+    @get("/a/{b:str}")
+    async def read() -> str:
+        return "ok"
+
+    @get("/boom")
+    async def broken() -> None:
+        raise LookupError("broken")
+
+    middleware = [DefineMiddleware(InfraMiddleware, **log.options)]
+    app = Litestar([read, broken], middleware=middleware, openapi_config=None, logging_config=None)
+    assert ask(app, "/a/1") == (200, ["install-1"])
+    assert ask(app, "/none") == (404, [])
+    assert ask(app, "/a/1", "DELETE") == (405, [])
+    assert ask(app, "/boom") == (500, ["install-1"])
+    assert [(line["route"], line["status"]) for line in log.lines] == [("/a/{b}", 200), ("/boom", 500)]
