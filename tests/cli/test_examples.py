@@ -29,6 +29,8 @@ PREFIX = {"fastapi_app": "/v1"}
 @pytest.fixture(scope="module", params=sorted(NAMES))
 def example(request):
     name = request.param
+    if name == "blacksheep_app":
+        pytest.importorskip("blacksheep", reason="it is not there for this Python")
     spec = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch, unconfigured() if name == "django_app" else nullcontext():
