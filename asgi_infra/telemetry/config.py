@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from asgi_infra.errors import ConfigurationError
 
-Exporters: TypeAlias = str | Iterable[Any] | None
+Exporters: TypeAlias = Any  # a name, an exporter object, or several of them
 
 EXPORTER_NAMES = ("otlp", "console", "none")
 SAMPLER_NAMES = (
@@ -189,7 +189,10 @@ def _endpoint(value: str | None) -> str | None:
 def _exporters(name: str, value: Exporters, env: _Environment, variable: str, default: str) -> tuple[Any, ...]:
     if value is None:
         name, value = variable, env.text(variable, default)
-    given = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        given: list[Any] = [part.strip() for part in value.split(",")]
+    else:
+        given = list(value) if isinstance(value, Iterable) else [value]
     for exporter in given:
         if isinstance(exporter, str) and exporter not in EXPORTER_NAMES:
             raise ConfigurationError(

@@ -280,11 +280,11 @@ def _publish(telemetry: Telemetry) -> None:
     _meters.point_at((pipeline and pipeline.meter_provider) or metrics.NoOpMeterProvider())
     if pipeline is None:
         return
-    if pipeline.tracer_provider is not None and _foreign_tracer_provider() is None:
-        if trace.get_tracer_provider() is not _tracers:
+    if pipeline.tracer_provider is not None:
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(_tracers)
-        telemetry._adopted = _foreign_tracer_provider()  # somebody was quicker than us
-        if telemetry._adopted is not None:
+        telemetry._adopted = _foreign_tracer_provider()
+        if telemetry._adopted is not None:  # somebody was quicker
             telemetry.status = "adopted"
     if pipeline.meter_provider is not None and metrics.get_meter_provider() is not _meters:
         metrics.set_meter_provider(_meters)

@@ -40,8 +40,8 @@ def scrub_text(text: str, redact: Redact | None) -> str:
 
 def scrub_attributes(attributes: Mapping[str, Any], redact: Redact | None) -> dict[str, Any]:
     """Return attributes redacted by key and by value, each of a type that OpenTelemetry takes."""
-    redact = redact or default_redactor()
     try:
+        redact = redact or default_redactor()
         redacted = redact(dict(attributes))
         return {str(key): _attribute(value, redact) for key, value in redacted.items()}
     except Exception as exc:  # noqa: BLE001 - see scrub_text

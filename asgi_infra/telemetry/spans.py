@@ -161,7 +161,7 @@ def _record_exception(span: Span, exc: Exception, redact: Redact | None) -> None
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     message = scrub_text(_message(exc), redact)
     span.set_attribute(ERROR_TYPE, name)
-    span.set_status(Status(StatusCode.ERROR, f"{kind.__qualname__}: {message}" if message else kind.__qualname__))
+    span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {message}" if message else kind.__name__))
     trace_id = span.get_span_context().trace_id
     if getattr(exc, _RECORDED, None) == trace_id:
         return

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,7 @@ def _unset_globals(monkeypatch):
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch):
     """As if nothing had been set in this process, and nothing by its environment."""
-    for name in list(__import__("os").environ):
+    for name in list(os.environ):
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
     _unset_globals(monkeypatch)
