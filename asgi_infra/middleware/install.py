@@ -48,14 +48,14 @@ def install(app: _Duck, **options: _Duck) -> _Duck:
 
     if isinstance(app, InfraMiddleware):
         return app
-    if not callable(app) or isinstance(app, type):
+    if not _may_be_called(app):
         raise ConfigurationError(f"app must be an ASGI application, such as FastAPI(), not {_describe(app)}")
     if hasattr(app, "build_middleware_stack") and hasattr(app, "middleware_stack"):
         _install_in_starlette(app, options)
         return app
     for attribute in ("asgi_handler", "asgi_app"):  # Litestar's, and Quart's
         inner = getattr(app, attribute, None)
-        if callable(inner):
+        if inner is not None:
             publish_routes(app)
             if not isinstance(inner, InfraMiddleware):
                 setattr(app, attribute, InfraMiddleware(inner, **options))
@@ -89,6 +89,10 @@ def _install_in_starlette(app: _Duck, options: dict[str, Any]) -> None:
         )
     # Made at once, so that a wrong option is told here, and not at the first request.
     app.build_middleware_stack = _Build(app.build_middleware_stack, InfraMiddleware(app, **options))
+
+
+def _may_be_called(app: object) -> bool:
+    return callable(app) and not isinstance(app, type)  # a class would be made, not asked
 
 
 def _describe(app: object) -> str:

@@ -47,6 +47,7 @@ _GROUP = re.compile(r"\(\?(?:P<(\w+)>|[:=!]|<[=!]|[aiLmsux-]+[:)])?")
 
 _templates: dict[str, str] = {}
 _indexes: dict[int, _Index] = {}
+_litestar_mounts: dict[int, tuple[object, str]] = {}
 
 
 def resolve(scope: Scope, root_path: str) -> str | None:
@@ -140,11 +141,15 @@ def _by_endpoint(scope: Scope, outer: str) -> str | None:
 def _litestar_mount(scope: Scope) -> str:
     """Return the path of the application that Litestar has mounted: it leaves `""` as the template of those."""
     handler = scope["route_handler"]
-    for route in scope["litestar_app"].routes:
-        if getattr(route, "route_handler", None) is handler:
-            path: str = route.path_format
-            return path.rstrip("/")
-    return ""
+    known = _litestar_mounts.get(id(handler))
+    if known is not None:
+        return known[1]
+    routes = scope["litestar_app"].routes
+    found: str = next((route.path_format for route in routes if getattr(route, "route_handler", None) is handler), "")
+    if len(_litestar_mounts) >= _MAX_ROUTERS:
+        _litestar_mounts.clear()
+    _litestar_mounts[id(handler)] = (handler, found.rstrip("/"))
+    return found.rstrip("/")
 
 
 class _Place(NamedTuple):

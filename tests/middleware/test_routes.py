@@ -221,7 +221,11 @@ def test_a_route_that_is_added_while_running_is_found():
     app = starlette_app()
     inner = next(route for route in app.routes if getattr(route, "path", "") == "/t/{tenant}")
     assert route_of(app, "/t/acme/x/1") == "/t/{tenant}/x/{y}"
-    inner.routes.append(Route("/late/{z}", lambda request: answer(request)))
+
+    async def late(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("late")
+
+    inner.routes.append(Route("/late/{z}", late))
     assert route_of(app, "/t/acme/late/1") == "/t/{tenant}/late/{z}"
 
 
