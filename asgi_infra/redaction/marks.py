@@ -55,6 +55,7 @@ class Marks:
         self._keep_last = frozenset(keep_last)
         for kind in self._keep_last:
             check_kind("keep_last", kind)
+        self._plain: dict[str, str] = {}
         self._hash = None if pseudonym_key is None else blake2b(key=pseudonym_key[:64], digest_size=_DIGEST_BYTES)
 
     def mark(self, kind: str, value: str) -> str:
@@ -67,7 +68,10 @@ class Marks:
             digest = self._hash.copy()
             digest.update(value.encode("utf-8", "surrogatepass"))
             return f"[{kind}:{digest.hexdigest()}]"
-        return f"[REDACTED:{kind}]"
+        mark = self._plain.get(kind)
+        if mark is None:  # there are only so many kinds
+            mark = self._plain[kind] = f"[REDACTED:{kind}]"
+        return mark
 
 
 def check_kind(parameter: str, kind: object) -> str:

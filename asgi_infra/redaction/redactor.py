@@ -20,11 +20,13 @@ from asgi_infra.redaction.keys import KeyRules
 from asgi_infra.redaction.marks import CYCLE, MARK, TOO_DEEP, Marks, unscanned
 from asgi_infra.redaction.patterns import BUILT_IN, Pattern
 from asgi_infra.redaction.text import TextRules
+from asgi_infra.redaction.walk import Walk, like
 
 _KINDS: Final = frozenset(pattern.kind for pattern in BUILT_IN)
 _SHORT: Final = 200
 _SMALLEST_CARD: Final = 10**11
 _LARGEST_CARD: Final = 10**19
+_OPENERS: Final = frozenset(["{", "["])
 _KNOWN_KEYS: Final = 4096
 _ERROR: Final = "[REDACTED:error]"
 _HARMLESS: Final = frozenset(
@@ -97,7 +99,7 @@ class Redactor:
             self._keys, KeyRules(keys, safe_keys, query=True), self._marks, self._count, own, left_out, ip=ip
         )
         self._clean = self._text.clean
-        self._plain_keys: set[str] = set()
+        self._known_keys: dict[str, str] = {}
         self._local_variables = local_variables
 
     @property
@@ -108,17 +110,19 @@ class Redactor:
     def __call__(self, value: Any) -> Any:
         """Return a redacted copy of any value."""
         try:
-            if isinstance(value, str) and len(value) <= _SHORT:
+            if type(value) is str:
                 return self.text(value)
-            return self._value(value, 0, _Walk(self._max_items * 10, self._max_chars * 4))
+            return self._value(value, 0, Walk(self._max_items * 10, self._max_chars * 4))
         except Exception:  # noqa: BLE001 - telemetry never breaks the app, and what was not scanned is not shown
             return self._failed()
 
     def text(self, text: str) -> str:
         """Return one text, redacted."""
         try:
+            if text in self._clean and not text[:1].isdigit():
+                return text
             alone = self._text.redact_alone(text) if len(text) <= _SHORT else None
-            return alone or self._string(text, 0, _Walk(self._max_items * 10, self._max_chars * 4))
+            return alone or self._string(text, 0, Walk(self._max_items * 10, self._max_chars * 4))
         except Exception:  # noqa: BLE001
             return self._failed()
 
@@ -142,9 +146,9 @@ class Redactor:
         except Exception:  # noqa: BLE001
             return self._failed()
 
-    # The walk. Small methods would be nicer to read than the two long loops, but calls are what it costs.
+    # The walk. The two loops repeat the first questions of `_value`, because calls are what a walk costs.
 
-    def _value(self, value: Any, depth: int, walk: _Walk) -> Any:
+    def _value(self, value: Any, depth: int, walk: Walk) -> Any:
         cls = type(value)
         if cls is str:
             return value if value in self._clean else self._string(value, depth, walk)
@@ -152,90 +156,95 @@ class Redactor:
             return value
         if cls is int or cls is float:
             return self._number(value)
-        if cls is dict or cls is list or cls is tuple:
-            return self._container(value, depth, walk)
+        if cls is dict:
+            return self._mapping(value, depth, walk)
+        if cls is list or cls is tuple:
+            return self._sequence(value, depth, walk)
         return self._other(value, depth, walk)
 
-    def _container(self, value: Any, depth: int, walk: _Walk) -> Any:
-        """Copy a container, once per path, within the limits; one that fails does not take the others with it."""
-        identity = id(value)
-        if identity in walk.path:
+    def _mapping(self, mapping: Mapping[Any, Any], depth: int, walk: Walk) -> Any:
+        """Copy a mapping, once per path, within the limits; one that fails does not take the others with it."""
+        if id(mapping) in walk.open:
             return CYCLE
         if depth >= self._max_depth:
             return TOO_DEEP
-        walk.path.add(identity)
+        walk.open.append(id(mapping))
+        out: dict[Any, Any] = {}
+        known, clean = self._known_keys, self._clean
+        depth += 1
         try:
-            if type(value) is dict or (type(value) is not list and isinstance(value, Mapping)):
-                return self._mapping(value, depth + 1, walk)
-            return self._sequence(value, depth + 1, walk)
+            left = walk.take(len(mapping), self._max_items)
+            if left == len(mapping) > 0:
+                return unscanned(left, "items")
+            items: Iterable[tuple[Any, Any]] = islice(mapping.items(), len(mapping) - left) if left else mapping.items()
+            named = self._name_kind(mapping.get("name", mapping.get("key"))) if "value" in mapping else ""
+            for key, value in items:
+                kind = known.get(key) if type(key) is str else None
+                if kind is None:
+                    key, kind = self._key(key, out, depth, walk)
+                cls = type(value)
+                if kind:
+                    out[key] = self._private(kind, value)
+                elif named and key == "value":
+                    out[key] = self._private(named, value)
+                elif cls is str:
+                    out[key] = value if value in clean else self._string(value, depth, walk)
+                elif cls in _HARMLESS:
+                    out[key] = value
+                elif cls is int or cls is float:
+                    out[key] = value if value < _SMALLEST_CARD else self._number(value)
+                elif cls is dict:
+                    out[key] = self._mapping(value, depth, walk)
+                elif cls is list:
+                    out[key] = self._sequence(value, depth, walk)
+                else:
+                    out[key] = self._value(value, depth, walk)
+            if left:
+                rest = unscanned(left, "items")
+                out[rest] = rest
+        except Exception:  # noqa: BLE001
+            return self._failed()
+        else:
+            return out
+        finally:
+            walk.open.pop()
+
+    def _sequence(self, value: Any, depth: int, walk: Walk) -> Any:
+        """Copy a sequence or a set, as `_mapping` does."""
+        if id(value) in walk.open:
+            return CYCLE
+        if depth >= self._max_depth:
+            return TOO_DEEP
+        walk.open.append(id(value))
+        clean = self._clean
+        depth += 1
+        try:
+            size = len(value)
+            left = walk.take(size, self._max_items)
+            if left == size > 0:
+                return unscanned(size, "items")
+            if size == 2 and isinstance(value, (list, tuple)) and (kind := self._name_kind(value[0])):
+                pair = [self._value(value[0], depth, walk), self._private(kind, value[1])]
+                return like(value, pair)
+            shown = islice(value, size - left) if left else value
+            copied = [item if type(item) is str and item in clean else self._value(item, depth, walk) for item in shown]
+            if left:
+                copied.append(unscanned(left, "items"))
+            return copied if type(value) is list else like(value, copied)
         except Exception:  # noqa: BLE001
             return self._failed()
         finally:
-            walk.path.discard(identity)
+            walk.open.pop()
 
-    def _mapping(self, mapping: Mapping[Any, Any], depth: int, walk: _Walk) -> Any:
-        out: dict[Any, Any] = {}
-        plain, clean = self._plain_keys, self._clean
-        allowed = walk.take(len(mapping), self._max_items)
-        items: Iterable[tuple[Any, Any]] = mapping.items()
-        left = len(mapping) - allowed
-        if left:
-            if not allowed:
-                return unscanned(len(mapping), "items")
-            items = islice(items, allowed - 1)
-        named = self._name_kind(mapping.get("name", mapping.get("key"))) if "value" in mapping else ""
-        for key, value in items:
-            if key not in plain if type(key) is str else True:
-                key, kind = self._key(key, out, depth, walk)
-                if kind:
-                    out[key] = self._private(kind, value)
-                    continue
-            cls = type(value)
-            if named and key == "value":
-                out[key] = self._private(named, value)
-            elif cls is str:
-                out[key] = value if value in clean else self._string(value, depth, walk)
-            elif cls in _HARMLESS:
-                out[key] = value
-            elif cls is int or cls is float:
-                out[key] = self._number(value)
-            else:
-                out[key] = self._value(value, depth, walk)
-        if left:
-            rest = unscanned(left + 1, "items")
-            out[rest] = rest
-        return out
-
-    def _sequence(self, value: Any, depth: int, walk: _Walk) -> Any:
-        size = len(value)
-        allowed = walk.take(size, self._max_items)
-        if size and not allowed:
-            return unscanned(size, "items")
-        if size == 2 and isinstance(value, (list, tuple)) and (kind := self._name_kind(value[0])):
-            copied = [self._value(value[0], depth, walk), self._private(kind, value[1])]
-        else:
-            shown = islice(value, allowed if allowed == size else allowed - 1)
-            copied = [self._value(item, depth, walk) for item in shown]
-            if allowed < size:
-                copied.append(unscanned(size - allowed + 1, "items"))
-        if isinstance(value, tuple):
-            return tuple(copied)
-        if isinstance(value, Set):
-            try:
-                return frozenset(copied) if isinstance(value, frozenset) else set(copied)
-            except TypeError:
-                return copied
-        return copied
-
-    def _key(self, key: Any, out: dict[Any, Any], depth: int, walk: _Walk) -> tuple[Any, str]:
+    def _key(self, key: Any, out: dict[Any, Any], depth: int, walk: Walk) -> tuple[Any, str]:
         """Return what stands for a key, and the kind of its value if the key makes it private."""
         kind = self._name_kind(key)
         redacted = self._value(key, depth, walk)
-        if type(key) is str and redacted == key and not kind and len(key) <= _SHORT:
-            if len(self._plain_keys) >= _KNOWN_KEYS:
-                self._plain_keys.clear()
-            self._plain_keys.add(key)
-            return key, ""
+        if type(key) is str and redacted == key and len(key) <= _SHORT:
+            if len(self._known_keys) >= _KNOWN_KEYS:
+                self._known_keys.clear()
+            self._known_keys[key] = kind
+            return key, kind
         try:
             unique, count = redacted, 1
             while unique in out:
@@ -251,14 +260,14 @@ class Redactor:
         return self._keys.kind(name) if isinstance(name, str) and not MARK.match(name) else ""
 
     def _private(self, kind: str, value: Any) -> Any:
-        if value is None or value == "" or value == b"":
+        if value is None:
+            return None
+        if type(value) is not str:
+            value = value.decode("latin-1") if isinstance(value, bytes) else _plain_text(value)
+        if not value or (value[0] in "[R" and MARK.fullmatch(value)):
             return value
-        if isinstance(value, bytes):
-            value = value.decode("latin-1")
-        if isinstance(value, str) and MARK.fullmatch(value):
-            return value
-        self._count(kind)
-        return self._marks.mark(kind, value if isinstance(value, str) else _plain_text(value))
+        self._counts[kind] += 1
+        return self._marks.mark(kind, value)
 
     def _number(self, value: float) -> Any:
         if not _SMALLEST_CARD <= value < _LARGEST_CARD or value != int(value):
@@ -267,26 +276,26 @@ class Redactor:
         redacted = self._text.redact(digits)
         return value if redacted == digits else redacted
 
-    def _string(self, text: str, depth: int, walk: _Walk, total: int = 0) -> str:
-        if text[:1] in ("{", "[") and text[-1:] in ("}", "]") and max(len(text), total) <= self._max_chars:
+    def _string(self, text: str, depth: int, walk: Walk, total: int = 0) -> str:
+        if text[:1] in _OPENERS and text[-1] in "}]" and max(len(text), total) <= self._max_chars:
             text = self._json(text, depth, walk)
-        if max(len(text), total) <= _SHORT:
+        if len(text) <= _SHORT and total <= _SHORT:
             return self._text.redact(text)
         limit = min(self._max_chars, walk.chars)
         result = self._text.redact_head(text, limit, total)
         walk.chars -= max(min(len(text), limit), len(result))
         return result
 
-    def _json(self, text: str, depth: int, walk: _Walk) -> str:
+    def _json(self, text: str, depth: int, walk: Walk) -> str:
         """Redact what the text holds, if it is JSON; it stays as it is, to the last space, if nothing was private."""
         try:
             value = msgspec.json.decode(text)
-            redacted = self._container(value, depth, walk)
+            redacted = self._value(value, depth, walk)
             return text if redacted == value else msgspec.json.encode(redacted).decode()
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
             return text
 
-    def _other(self, value: Any, depth: int, walk: _Walk) -> Any:
+    def _other(self, value: Any, depth: int, walk: Walk) -> Any:
         """Copy what is neither a plain scalar nor a plain container."""
         if isinstance(value, Enum):
             return self._value(value.value, depth, walk)
@@ -302,25 +311,27 @@ class Redactor:
             return self._marks.mark("secret", _plain_text(value))
         if not isinstance(value, type) and (fields := fields_of(value)) is not None:
             return self._declared(value, fields, depth, walk)
-        if isinstance(value, (Mapping, Set, Sequence)):
-            return self._container(value, depth, walk)
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth, walk)
+        if isinstance(value, (Set, Sequence)):
+            return self._sequence(value, depth, walk)
         return self._object(value)
 
-    def _declared(self, value: Any, fields: dict[str, Any], depth: int, walk: _Walk) -> Any:
+    def _declared(self, value: Any, fields: dict[str, Any], depth: int, walk: Walk) -> Any:
         """Copy an object of declared fields: a named tuple to its like, all others to a `dict`."""
-        if id(value) in walk.path:
+        if id(value) in walk.open:
             return CYCLE
-        walk.path.add(id(value))
+        walk.open.append(id(value))
         try:
-            copied = self._container(fields, depth, walk)
+            copied = self._mapping(fields, depth, walk)
             is_tuple = isinstance(value, tuple) and isinstance(copied, dict)
-            return type(value)._make(copied.values()) if is_tuple else copied  # type: ignore[attr-defined]
+            return type(value)._make(copied.values()) if is_tuple else copied
         except Exception:  # noqa: BLE001 - a named tuple may check its fields
             return self._failed()
         finally:
-            walk.path.discard(id(value))
+            walk.open.pop()
 
-    def _bytes(self, value: bytes | bytearray | memoryview, depth: int, walk: _Walk) -> Any:
+    def _bytes(self, value: bytes | bytearray | memoryview, depth: int, walk: Walk) -> Any:
         """Redact byte for byte: every byte is one Latin-1 character, so whatever is not private comes back the same."""
         size = value.nbytes if isinstance(value, memoryview) else len(value)
         text = bytes(value[: self._max_chars]).decode("latin-1")
@@ -355,25 +366,6 @@ class Redactor:
     def _failed(self) -> str:
         self._count("error")
         return _ERROR
-
-
-class _Walk:
-    """What is left of the limits, and the containers that are open."""
-
-    __slots__ = ("chars", "items", "path")
-
-    def __init__(self, items: int, chars: int) -> None:
-        self.items = items
-        self.chars = chars
-        self.path: set[int] = set()
-
-    def take(self, wanted: int, width: int) -> int:
-        """Return how many of the wanted items may be copied, one of them to say that there were more."""
-        allowed = min(wanted, width, self.items)
-        if allowed < wanted and allowed < 2:
-            return 0
-        self.items -= allowed
-        return allowed
 
 
 def _plain_text(value: Any) -> str:

@@ -29,6 +29,7 @@ _LONG_WORD: Final = re.compile(r"(?<![0-9A-Za-z])[\w.+=~:|-]{15}")
 _DIGITS: Final = re.compile(
     r"\d(?:[ ().\u00a0\u2011\u2013\u202f-]{0,3}\d){6}|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \u00a0-]?[A-Za-z0-9]"
 )
+_SHORT_SECRET: Final = re.compile(f"{_SIGN.pattern}|{_DIGITS.pattern}")
 _HARMLESS: Final = re.compile(  # numbers, times, UUIDs, trace ids
     r"-?\d{1,8}(?:\.\d{1,6})?"
     r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
@@ -87,13 +88,9 @@ class TextRules:
         """Return `text` with marks in place of the private data."""
         if text in self.clean:
             return text
-        if self._closed and (
-            (len(text) < _SHORTEST_KEY and (text.isalpha() or not (_SIGN.search(text) or _DIGITS.search(text))))
-            or _HARMLESS.fullmatch(text)
-        ):
-            result = text
-        else:
-            result = self._until_clean(text)
+        short = len(text) < _SHORTEST_KEY and (text.isalpha() or not _SHORT_SECRET.search(text))
+        harmless = self._closed and (short or _HARMLESS.fullmatch(text))
+        result = text if harmless else self._until_clean(text)
         if result is text and len(text) <= _CLEAN_LENGTH and text[:1] not in _OPENERS:
             if len(self.clean) >= _CLEAN_TEXTS:
                 self.clean.clear()
@@ -136,8 +133,8 @@ class TextRules:
         """Replace until nothing is found, so that a second redaction can change nothing."""
         for _ in range(_PASSES):
             result = self._pass(text)
-            if result is text:
-                return text
+            if result is text or MARK.fullmatch(result):
+                return result
             text = result
         self._count("text")
         return "[REDACTED:text]"
