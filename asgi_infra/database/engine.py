@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from asgi_infra.database.errors import ConnectionFailedError, OutcomeUnknownError, SessionMisuseError
-from asgi_infra.database.translation import COMMITTING, hide_values, says_goodbye, sqlstate_of
+from asgi_infra.database.translation import COMMITTING, connection_refused, hide_values, says_goodbye, sqlstate_of
 from asgi_infra.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -109,11 +109,14 @@ def _listen(engine: AsyncEngine, url: DatabaseURL, options: EngineOptions) -> No
         try:
             connection = dialect.connect(*arguments, **parameters)
         except OSError as exc:  # a TimeoutError is one
-            raise ConnectionFailedError(f"could not connect to {url}: {type(exc).__name__}") from exc
+            raise connection_refused(url, exc) from exc
         except TypeError as exc:
-            raise ConfigurationError(
-                f"the query of database_url holds an option that {url.driver} does not know"
-            ) from exc
+            message = f"the query of database_url holds an option that {url.driver} does not know"
+            raise ConfigurationError(message) from exc
+        except Exception as exc:
+            if sqlstate_of(exc) is None:
+                raise
+            raise connection_refused(url, exc) from exc
         cast("ObservedPool", sync.pool).opened += 1
         return connection
 

@@ -87,10 +87,6 @@ def translate(error: BaseException) -> OperationError | None:
         return kind(f"{message} (SQLSTATE {state})", sqlstate=state)
     if isinstance(error, sqlalchemy_errors.IntegrityError) or (state or "").startswith("23"):
         return _violated(error, state)
-    if (state or "").startswith("28") or state == "3D000":
-        return ConnectionFailedError(
-            f"the server refused the user or the database (SQLSTATE {state})", sqlstate=state, retryable=False
-        )
     detail = f"SQLSTATE {state}" if state else type(error.orig).__name__
     return OperationError(f"the database refused the statement ({detail})", sqlstate=state)
 
@@ -105,6 +101,22 @@ def sqlstate_of(error: BaseException | None) -> str | None:
         if isinstance(name, str):
             return _SQLITE_TO_SQLSTATE.get(name)
     return None
+
+
+def connection_refused(url: object, error: BaseException) -> ConnectionFailedError:
+    """Return what a failed attempt to connect is raised as; not to be retried where user or database are refused.
+
+    Args:
+        url: The database's, in the form to show.
+        error: What the driver raised.
+    """
+    state = sqlstate_of(error)
+    reason = f"SQLSTATE {state}" if state else type(error).__name__
+    return ConnectionFailedError(
+        f"could not connect to {url}: {reason}",
+        sqlstate=state,
+        retryable=state is None or not state.startswith(("28", "3D000")),
+    )
 
 
 def says_goodbye(sqlstate: str | None) -> bool:
@@ -128,7 +140,8 @@ def hide_values(error: BaseException, original: BaseException) -> None:
     for each in _chain(original):
         if getattr(each, "detail", None):
             each.detail = None  # type: ignore[attr-defined]
-            each.args = tuple(str(part).partition("\nDETAIL:")[0] for part in each.args[:1])
+        if each.args and isinstance(each.args[0], str) and "\nDETAIL:" in each.args[0]:
+            each.args = (each.args[0].partition("\nDETAIL:")[0], *each.args[1:])
         if malformed:
             each.args = ("data exception (message hidden)",)
     error.args = (f"({type(original).__name__}) {original}", *error.args[1:])

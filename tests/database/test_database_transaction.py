@@ -21,6 +21,7 @@ from asgi_infra.database import (
     SerializationFailureError,
     StatementTimeoutError,
 )
+from asgi_infra.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
 
@@ -369,3 +370,9 @@ async def test_concurrent_increments_are_retried_until_each_one_counts(database_
         results = await asyncio.gather(*(db.run(increment, backoff=patient) for _ in range(8)))
         assert sorted(results) == list(range(8))
         assert await scalar(db, "SELECT n FROM counter") == 8
+
+
+async def test_an_option_that_the_driver_does_not_know_is_a_configuration_error(postgres_url):
+    async with DatabaseSession(f"{postgres_url}?nonsense=1") as db:
+        with pytest.raises(ConfigurationError, match="asyncpg does not know"):
+            await scalar(db, "SELECT 1")

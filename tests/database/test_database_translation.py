@@ -41,8 +41,6 @@ def wrapped(sqlstate, *, kind=exc.DBAPIError, lost=False, **attributes):
         ("57P01", errors.ConnectionFailedError, True),
         ("57P03", errors.ConnectionFailedError, True),
         ("53300", errors.ConnectionFailedError, True),
-        ("28P01", errors.ConnectionFailedError, False),
-        ("3D000", errors.ConnectionFailedError, False),
         ("42601", OperationError, False),
         (None, OperationError, False),
     ],
