@@ -109,7 +109,10 @@ class Engine:
         self._plan = Plan(observers)
         self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
         for observer in observers:
-            observer.wraps(app)
+            try:
+                observer.wraps(app)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place(observer.wraps), exc)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
@@ -118,9 +121,15 @@ class Engine:
             return
         plan = self._plan
         if self._skipped is not None:
-            plan = self._plan_without(self._skipped(app_path(scope)))
+            try:
+                plan = self._plan_without(self._skipped(app_path(scope)))
+            except Exception as exc:  # noqa: BLE001 - the scope has no path, or one that is no text
+                faults.record("engine.exclude", exc)
             for excluded in plan.excluded:
-                excluded(scope)
+                try:
+                    excluded(scope)
+                except Exception as exc:  # noqa: BLE001
+                    faults.record(place(excluded), exc)
         if not plan.observers:
             await self.app(scope, receive, send)
             return
@@ -149,9 +158,15 @@ class Engine:
     async def _join(self, exchange: Exchange, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
         present = {observer.feature for observer in exchange.plan.observers}
         missing = Plan([observer for observer in plan.observers if observer.feature not in present])
+        if exchange.finished:  # the observers have been told of the end, and would not be told again
+            missing = Plan(())
         if missing.observers:
             exchange.plan = Plan([*exchange.plan.observers, *missing.observers])
             missing.start(exchange)
+        if (
+            scope.get("path") == exchange.path
+        ):  # a middleware in between may have copied the scope: routers fill the copy
+            exchange.scope = scope
         try:
             await self.app(scope, receive, send)
         finally:

@@ -15,7 +15,7 @@ from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from asgi_infra import faults
-from asgi_infra.middleware.outcome import http_outcome, websocket_outcome
+from asgi_infra.middleware.outcome import http_outcome, is_cancellation, websocket_outcome
 from asgi_infra.middleware.routes import resolve
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from asgi_infra.types import Message, Receive, Scope, Send
 
 Outcome: TypeAlias = Literal["ok", "error", "disconnected", "cancelled"]
+
+_FILES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""Messages that stand for a body: the server reads it from a file."""
 
 
 class Exchange:
@@ -116,6 +119,7 @@ class Exchange:
     """Seconds from the start to the end, for span, metrics and log alike; known at the end."""
     bytes_in: int
     bytes_out: int
+    """Bytes of body that passed; what the server reads from a file by itself is not among them."""
     close_code: int | None
     """The close code of a WebSocket, from whichever side it came first."""
     disconnected: bool
@@ -135,11 +139,14 @@ class Exchange:
             headers = _mended_headers(scope)
         self.headers = headers
         self.is_websocket = websocket = scope["type"] == "websocket"
-        self.method: str = "GET" if websocket else scope.get("method", "")
-        self.path: str = scope.get("path", "")
-        self.root_path: str = scope.get("root_path", "")
+        self.method: str = "GET" if websocket else scope.get("method") or ""
+        self.path: str = scope.get("path") or ""
+        self.root_path: str = scope.get("root_path") or ""
         peer = scope.get("client")
-        self.client = peer[0] if peer else None
+        try:
+            self.client = peer[0] if peer else None
+        except (TypeError, LookupError):
+            self.client = None
         self.scheme = scope.get("scheme") or ("ws" if websocket else "http")
         self.host = headers.get(b"host")
         self.request_id = self.span = self.span_token = self.status = self.route = self.before_head = None
@@ -157,40 +164,46 @@ class Exchange:
     async def receive(self) -> Message:
         """What the application calls to receive; passes every message on as it is."""
         message: Message = await self._receive()
-        kind = message["type"]
-        if kind == "http.request":
-            self.bytes_in += len(message.get("body") or b"")
-        elif kind == "http.disconnect":
-            if self.ended is None:
+        try:
+            kind = message["type"]
+            if kind == "http.request":
+                self.bytes_in += len(message.get("body") or b"")
+            elif kind == "http.disconnect":
+                if self.ended is None:
+                    self.disconnected = True
+                elif not self.finished:
+                    self.finish()
+            elif kind == "websocket.receive":
+                self.bytes_in += _payload_size(message)
+            elif kind == "websocket.disconnect" and self.ended is None:
+                self.ended = perf_counter()
+                self.close_code = message.get("code") or 1005
                 self.disconnected = True
-            elif not self.finished:
-                self.finish()
-        elif kind == "websocket.receive":
-            self.bytes_in += _payload_size(message)
-        elif kind == "websocket.disconnect" and self.ended is None:
-            self.ended = perf_counter()
-            self.close_code = message.get("code", 1005)
-            self.disconnected = True
+        except Exception as exc:  # noqa: BLE001 - no message of ASGI: what to do with it is the application's affair
+            faults.record("engine.receive", exc)
         return message
 
     async def send(self, message: Message) -> None:
         """What the application calls to send; passes every message on, with the observers' headers on a head."""
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._trailers = bool(message.get("trailers"))
-            message = self._with_head(message, message.get("status"))
-            last = False
-        elif kind == "http.response.body":
-            body = message.get("body")
-            if body:
-                self.bytes_out += len(body)
-            last = not (message.get("more_body") or self._trailers)
-        elif self.is_websocket:
-            message, last = self._websocket_message(kind, message)
-        elif kind == "http.response.trailers":
-            last = not message.get("more_trailers")
-        else:
-            last = kind == "http.response.pathsend" and not self._trailers
+        last = False
+        try:
+            kind = message["type"]
+            if kind == "http.response.start":
+                self._trailers = bool(message.get("trailers"))
+                message = self._with_head(message, message.get("status"))
+            elif kind == "http.response.body":
+                body = message.get("body")
+                if body:
+                    self.bytes_out += len(body)
+                last = not (message.get("more_body") or self._trailers)
+            elif self.is_websocket:
+                message, last = self._websocket_message(kind, message)
+            elif kind == "http.response.trailers":
+                last = not message.get("more_trailers")
+            elif kind in _FILES:
+                last = not (message.get("more_body") or self._trailers)
+        except Exception as exc:  # noqa: BLE001 - no message of ASGI: the server's own error is the right answer
+            faults.record("engine.send", exc)
         try:
             await self._send(message)
         except OSError:  # what a server raises when the client has gone, by the ASGI specification 2.4
@@ -210,7 +223,7 @@ class Exchange:
             if self.status is None:
                 self.status = 403
             if self.close_code is None:
-                self.close_code = message.get("code", 1000)
+                self.close_code = message.get("code") or 1000
             return message, True
         elif kind == "websocket.http.response.start":
             return self._with_head(message, message.get("status")), False
@@ -233,21 +246,21 @@ class Exchange:
         headers = message.get("headers") or ()
         added = self.response_headers
         if added:
-            try:
-                if not added.keys().isdisjoint(dict(headers)):
-                    headers = [header for header in headers if header[0] not in added]
-                headers = [*headers, *added.items()]
-                message = {**message, "headers": headers}
-            except (TypeError, ValueError) as exc:  # not headers at all: the server's own error is the right answer
-                faults.record("engine.head", exc)
+            headers = [header for header in headers if header[0].lower() not in added]
+            headers += added.items()
+            message = {**message, "headers": headers}
+        elif not isinstance(headers, (list, tuple)):  # an iterator can be read only once
+            message = {**message, "headers": (headers := list(headers))}
         self.sent_headers = headers
         return message
 
     def raised(self, error: BaseException) -> None:
-        """Note what the application raised."""
+        """Note what the application raised; a cancellation after the end is nobody's failure."""
         if not self.finished:
             self.error = error
             self.finish()
+            return
+        if is_cancellation(error):
             return
         for late_error in self.plan.late_errors:
             try:
@@ -283,8 +296,12 @@ def place(method: Callable[..., None]) -> str:
 
 
 def _mended_headers(scope: Scope) -> dict[bytes, bytes]:
-    # Missing, an iterator, which can be read once only and the application wants to, or with something that is no pair.
-    headers = scope["headers"] = list(scope.get("headers") or ())
+    headers = scope.get("headers")
+    if not isinstance(headers, (list, tuple)):
+        try:  # missing, or an iterator, which can be read only once, and the application wants to
+            headers = scope["headers"] = list(headers or ())
+        except TypeError:
+            return {}
     pairs = [header for header in headers if isinstance(header, (list, tuple)) and len(header) == 2]
     return dict(reversed([(name, value) for name, value in pairs if type(name) is type(value) is bytes]))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from asgi_infra.middleware.exchange import Exchange, Outcome
 
 DISCONNECTED = "client_disconnected"
@@ -13,15 +15,21 @@ INCOMPLETE = "incomplete_response"
 # RFC 6455, section 7.4.1, and the registry it makes; 4500 is what Litestar sends for an unhandled exception.
 _ERROR_CODES = frozenset({1011, 1014, 4500})
 _BROKEN_CODES = frozenset({1006, 1015})
+_CANCELLATION_NAMES = frozenset({"CancelledError", "Cancelled", "GeneratorExit"})
 _DISCONNECT_NAMES = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"})
 
 
 def http_outcome(exchange: Exchange) -> tuple[Outcome, str | None]:
-    """Return outcome and error type of an HTTP exchange; one without an end never sent its last message."""
+    """Return outcome and error type of an HTTP exchange; one without an end never sent its last message.
+
+    What cuts short the work after a complete response, a cancellation or a disconnect, leaves the response its outcome.
+    """
     error = exchange.error
     if error is not None:
-        return _outcome_of(error, disconnected=exchange.disconnected)
-    if exchange.ended is None:
+        outcome = _outcome_of(error, disconnected=exchange.disconnected)
+        if outcome[0] == "error" or exchange.ended is None:
+            return outcome
+    elif exchange.ended is None:
         return ("disconnected", DISCONNECTED) if exchange.disconnected else ("error", INCOMPLETE)
     status = exchange.status
     if status is None:
@@ -32,7 +40,7 @@ def http_outcome(exchange: Exchange) -> tuple[Outcome, str | None]:
 def websocket_outcome(exchange: Exchange) -> tuple[Outcome, str | None]:
     """Return outcome and error type of a WebSocket; a close by policy (1008) or by the application is no error."""
     error = exchange.error
-    if error is not None and not (exchange.disconnected and _is_disconnect(error)):
+    if error is not None and not (exchange.disconnected and _is_disconnect(error, disconnected=False)):
         return _outcome_of(error, disconnected=exchange.disconnected)
     if exchange.status is None:
         return ("disconnected", DISCONNECTED) if exchange.disconnected else ("error", INCOMPLETE)
@@ -45,9 +53,9 @@ def websocket_outcome(exchange: Exchange) -> tuple[Outcome, str | None]:
 
 
 def _outcome_of(error: BaseException, *, disconnected: bool) -> tuple[Outcome, str]:
-    if _is_cancellation(error):
+    if is_cancellation(error):
         return ("disconnected", DISCONNECTED) if disconnected else ("cancelled", "cancelled")
-    if _is_disconnect(error) or (disconnected and isinstance(error, OSError)):
+    if _is_disconnect(error, disconnected=disconnected):
         return "disconnected", DISCONNECTED
     return "error", type_name(error)
 
@@ -60,14 +68,27 @@ def type_name(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _is_disconnect(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_disconnect(member) for member in error.exceptions)
-    return type(error).__name__ in _DISCONNECT_NAMES
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_cancellation(member) for member in error.exceptions)
+def is_cancellation(error: BaseException) -> bool:
+    """Return whether the application was stopped from outside: cancelled, or closed with its event loop."""
     # By name: asyncio.CancelledError and trio.Cancelled, without importing an event loop that is not in use.
-    return not isinstance(error, Exception) and type(error).__name__ in ("CancelledError", "Cancelled")
+    return all(
+        not isinstance(leaf, Exception) and type(leaf).__name__ in _CANCELLATION_NAMES for leaf in _leaves(error)
+    )
+
+
+def _is_disconnect(error: BaseException, *, disconnected: bool) -> bool:
+    # A task group that has lost its client raises the disconnect beside the cancellations of its other tasks.
+    return all(
+        type(leaf).__name__ in _DISCONNECT_NAMES
+        or (disconnected and isinstance(leaf, OSError))
+        or is_cancellation(leaf)
+        for leaf in _leaves(error)
+    )
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error
