@@ -65,7 +65,7 @@ def fastapi_tracer(app: Any) -> Tracer | None:
     return None
 
 
-def with_fastapi_operations(scope: Scope, context: Context, span: Span, method: str, tracer: Tracer) -> Context:
+def with_fastapi_operations(scope: Scope, context: Context, span: Span, tracer: Tracer) -> Context:
     """Make FastAPI's operation spans children of ours.
 
     There is no public way: this hands FastAPI the state that its own telemetry would have made. Where that state is
@@ -73,7 +73,7 @@ def with_fastapi_operations(scope: Scope, context: Context, span: Span, method: 
     """
     api = sys.modules.get("fastapi.telemetry._api")
     try:
-        state = api._RequestTelemetry(span=span, span_method=method, tracer=tracer)  # type: ignore[union-attr]
+        state = api._RequestTelemetry(span=span, span_method=scope.get("method", "WS"), tracer=tracer)  # type: ignore[union-attr]
         context = set_value(api._REQUEST_TELEMETRY_KEY, state, context)  # type: ignore[union-attr]
     except (AttributeError, TypeError):
         return context

@@ -11,6 +11,7 @@ from asgi_infra.context import get_request_id, request_id_var
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.ids import uuid7
 from asgi_infra.middleware.engine import SCOPE_KEY, Engine, Observer
+from asgi_infra.middleware.options import require_flag, require_hook, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -41,12 +42,16 @@ class RequestID(Observer):
         echo: bool = True,
     ) -> None:
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
-            raise ConfigurationError(f"header must be the name of an HTTP header, such as {DEFAULT_HEADER!r}")
+            raise ConfigurationError(
+                f"header must be the name of an HTTP header, such as {DEFAULT_HEADER!r}, not {shown(header)}"
+            )
         if not isinstance(max_length, int) or isinstance(max_length, bool) or not 1 <= max_length <= 1024:
-            raise ConfigurationError(f"max_length must be an integer from 1 to 1024, not {max_length!r}")
-        for name, value in (("generator", generator), ("validator", validator)):
-            if value is not None and not callable(value):
-                raise ConfigurationError(f"{name} must be callable, not {type(value).__name__}")
+            raise ConfigurationError(f"max_length must be an integer from 1 to 1024, not {shown(max_length)}")
+        require_hook("generator", generator)
+        if validator is not None:
+            require_hook("validator", validator)
+        require_flag("accept", accept)
+        require_flag("echo", echo)
         self._name = header.lower().encode("ascii")
         self._generator = generator
         self._validator = validator
@@ -62,6 +67,8 @@ class RequestID(Observer):
         exchange.request_id = exchange.scope[SCOPE_KEY]["request_id"] = request_id
         if self._echo:
             exchange.response_headers[self._name] = request_id.encode()
+        if exchange.span is not None:  # tracing started first, in a middleware outside of this one
+            exchange.span.set_attribute("request_id", request_id)
         exchange.request_id_token = request_id_var.set(request_id)
 
     def close(self, exchange: Exchange) -> None:

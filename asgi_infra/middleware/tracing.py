@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
-from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from asgi_infra import faults
@@ -22,8 +21,10 @@ from asgi_infra.middleware.coexistence import (
     foreign_server_span,
     with_fastapi_operations,
 )
+from asgi_infra.middleware.dropped import dropper
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.headers import HeaderCapture
+from asgi_infra.middleware.propagation import Propagation
 from asgi_infra.middleware.routes import resolve
 from asgi_infra.middleware.status import StatusPolicy, status_policy
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from asgi_infra.middleware.exchange import Exchange
@@ -40,23 +40,6 @@ if TYPE_CHECKING:
 
 _NAMES = {"_OTHER": "HTTP"}
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-
-
-class _Headers(Getter["Exchange"]):
-    """All values of a header, as propagators ask for them; baggage may come in several."""
-
-    def get(self, carrier: Exchange, key: str) -> list[str] | None:
-        name = key.lower().encode("latin-1")
-        if name not in carrier.headers:
-            return None
-        values = [value.decode("latin-1") for header, value in carrier.scope["headers"] if header == name]
-        return [",".join(values)] if key == "baggage" else values
-
-    def keys(self, carrier: Exchange) -> list[str]:
-        return [name.decode("latin-1") for name in carrier.headers]
-
-
-_HEADERS = _Headers()
 
 
 class Tracing(Observer):
@@ -93,8 +76,8 @@ class Tracing(Observer):
         self._on_start = on_start
         self._on_end = on_end
         self._fastapi: Tracer | None = None
-        self._propagator: TextMapPropagator | None = None
-        self._fields: frozenset[bytes] = frozenset()
+        self._propagation = Propagation()
+        self._dropped: Callable[[Context], Span | None] | None = None
 
     def wraps(self, app: ASGIApp) -> None:
         self._fastapi = fastapi_tracer(app)
@@ -106,25 +89,23 @@ class Tracing(Observer):
         context = get_current()
         if context and self._adopted(exchange, context):
             return
-        propagator = propagate.get_global_textmap()
-        if propagator is not self._propagator:
-            self._propagator, self._fields = propagator, _header_names(propagator)
-        if not self._fields.isdisjoint(exchange.headers):
-            context = self._extracted(exchange, context)
+        context = self._propagation.extract(exchange, context)
         # The global provider may be set after the middleware was made, and replaced in tests.
         provider = self._given_provider or trace.get_tracer_provider()
         if provider is not self._provider:
-            self._provider, self._tracer = provider, provider.get_tracer("asgi_infra", __version__, _SCHEMA_URL)
-        attributes = self._attributes(exchange)
-        method = "WS" if exchange.is_websocket else _NAMES.get(known := attributes["http.request.method"], known)
-        span = self._tracer.start_span(method, context, SpanKind.SERVER, attributes, None, exchange.started_ns)
-        context = set_span_in_context(span, context)
-        scope = exchange.scope
-        scope.setdefault(FASTAPI_KEY, None)
-        scope.setdefault(STARLETTE_KEY, CLAIMED)
-        if self._fastapi is not None:
-            context = with_fastapi_operations(scope, context, span, method, self._fastapi)
-        exchange.span, exchange.span_name, exchange.span_token = span, method, attach(context)
+            self._use(provider)
+        span = self._dropped(context) if self._dropped is not None else None
+        if span is None:
+            span = self._started(exchange, context)
+        exchange.span = span
+        if span is not trace.INVALID_SPAN:
+            context = set_span_in_context(span, context)
+            scope = exchange.scope
+            scope.setdefault(FASTAPI_KEY, None)
+            scope.setdefault(STARLETTE_KEY, CLAIMED)
+            if self._fastapi is not None:
+                context = with_fastapi_operations(scope, context, span, self._fastapi)
+            exchange.span_token = attach(context)
         if self._response_header is not None:
             exchange.response_headers[self._response_header.encode()] = _identity(span, self._response_header)
         if self._on_start is not None:
@@ -144,7 +125,8 @@ class Tracing(Observer):
             span.end(_end_ns(exchange))
 
     def late_error(self, exchange: Exchange, error: BaseException) -> None:
-        if not exchange.span.get_span_context().trace_flags.sampled or not isinstance(error, Exception):
+        span = exchange.span
+        if span is None or not span.get_span_context().trace_flags.sampled or not isinstance(error, Exception):
             return
         span = self._tracer.start_span(
             "background", set_span_in_context(exchange.span), SpanKind.INTERNAL, start_time=_end_ns(exchange)
@@ -168,16 +150,20 @@ class Tracing(Observer):
             span.set_attribute("request_id", exchange.request_id)
         return True
 
-    def _extracted(self, exchange: Exchange, context: Context) -> Context:
-        if context:
-            outer = trace.get_current_span(context).get_span_context()
-            if outer.is_valid and not outer.is_remote:  # a server span outside of us that was sampled out
-                return context
-        try:
-            return propagate.extract(exchange, context, _HEADERS)
-        except Exception as exc:  # noqa: BLE001
-            faults.record("tracing.extract", exc)
-            return context
+    def _use(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("asgi_infra", __version__, _SCHEMA_URL)
+        self._dropped = dropper(provider, self._tracer)
+        self._provider = provider
+
+    def _started(self, exchange: Exchange, context: Context) -> Span:
+        attributes = self._attributes(exchange)
+        method = attributes["http.request.method"]
+        exchange.span_name = "WS" if exchange.is_websocket else _NAMES.get(method, method)
+        if exchange.request_id is not None:
+            attributes["request_id"] = exchange.request_id
+        return self._tracer.start_span(
+            exchange.span_name, context, SpanKind.SERVER, attributes, None, exchange.started_ns
+        )
 
     def _describe(self, span: Span, exchange: Exchange) -> None:
         status, route, error_type = exchange.status, exchange.route, exchange.error_type
@@ -187,8 +173,6 @@ class Tracing(Observer):
         if route is not None:
             attributes["http.route"] = route
             span.update_name(f"{exchange.span_name} {route}")
-        if exchange.request_id is not None:
-            attributes["request_id"] = exchange.request_id
         if error_type is not None:
             attributes["error.type"] = error_type
         if exchange.close_code is not None:
@@ -262,10 +246,6 @@ def _identity(span: Span, header: str) -> bytes:
     context = span.get_span_context()
     value = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     return (value if header == "traceresponse" else f'traceparent;desc="{value}"').encode()
-
-
-def _header_names(propagator: TextMapPropagator) -> frozenset[bytes]:
-    return frozenset(field.lower().encode("latin-1") for field in propagator.fields)
 
 
 def _end_ns(exchange: Exchange) -> int:
