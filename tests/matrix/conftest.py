@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import FRAMEWORKS, SERVERS, Served
+from serving import FRAMEWORKS, SERVERS, Served, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,5 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     for name in (framework, server):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed: it does not run on this Python ({sys.version.split()[0]})")
-    running = Served(framework, server)
-    try:
-        running.wait_until_ready()
+    with serve(framework, server) as running:
         yield running
-    finally:
-        running.stop()

@@ -12,11 +12,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FRAMEWORKS = ("starlette", "fastapi", "litestar", "quart", "django", "falcon", "blacksheep")
 SERVERS = ("uvicorn", "granian", "hypercorn", "daphne")
@@ -128,6 +131,22 @@ class Served:
                 if sample.name == "http_requests_total" and labels.items() <= sample.labels.items():
                     return sample.value
         return 0.0
+
+
+@contextlib.contextmanager
+def serve(framework: str, server: str, *arguments: str) -> Iterator[Served]:
+    """Start a server, and stop it at the end; once more if its port was taken between the choice and the start."""
+    running = Served(framework, server, *arguments)
+    try:
+        try:
+            running.wait_until_ready()
+        except RuntimeError:
+            running.stop()
+            running = Served(framework, server, *arguments)
+            running.wait_until_ready()
+        yield running
+    finally:
+        running.stop()
 
 
 def new_id() -> str:
