@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -80,13 +81,21 @@ async def test_a_failed_statement_ends_its_span_with_the_state(db, exporter):
 
 @pytest.mark.anyio
 async def test_a_statement_that_is_cancelled_ends_its_span(postgres_url, exporter, provider):
-    import asyncio
+    async def scalar(db, statement):
+        async with db.session() as session:
+            return (await session.execute(text(statement))).scalar()
 
+    sleeping = "datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep%'"
     async with DatabaseSession(postgres_url, tracer_provider=provider) as db:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05), db.session() as session:
-                await session.execute(text("SELECT pg_sleep(60)"))
-    span = next(span for span in exporter.get_finished_spans() if "pg_sleep" in span.attributes["db.query.text"])
+        task = asyncio.create_task(scalar(db, "SELECT pg_sleep(60)"))
+        while not await scalar(db, f"SELECT count(*) FROM pg_stat_activity WHERE {sleeping}"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    (span,) = (
+        span for span in exporter.get_finished_spans() if span.attributes["db.query.text"].startswith("SELECT pg_sleep")
+    )
     assert span.attributes["error.type"] == "CancelledError"
 
 
