@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .config import TelemetryConfig
+from .decorator import traced
 from .provider import (
     Telemetry,
     flush_telemetry,
@@ -14,7 +15,6 @@ from .provider import (
     reset_telemetry_for_tests,
     shutdown_telemetry,
 )
-from .decorator import traced
 
 __all__ = [
     "Telemetry",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from opentelemetry.semconv.attributes.code_attributes import CODE_FUNCTION_NAME
 from opentelemetry.trace import SpanKind
 
 from asgi_infra.errors import ConfigurationError
 
 from .drive import async_driver, drive_coroutine, driver, hand_over, is_generator_coroutine
-from .scrub import Redact
 from .spans import SpanRecipe, begin, current_provider
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+
+    from .scrub import Redact
+
 F = TypeVar("F")
+CODE_FUNCTION_NAME = "code.function.name"  # in the semantic conventions from 1.30 on
 FunctionKind = Literal["function", "coroutine", "generator", "async generator"]
 
 
@@ -188,7 +191,8 @@ def _record_names(target: Callable[..., Any], record: Iterable[str]) -> tuple[st
     for name in names:
         if name not in known:
             raise ConfigurationError(
-                f"record names {name!r}, which is no parameter of {_names(target)[1]}; it has: {', '.join(known) or 'none'}"
+                f"record names {name!r}, which is no parameter of {_names(target)[1]}; "
+                f"it has: {', '.join(known) or 'none'}"
             )
     return names
 

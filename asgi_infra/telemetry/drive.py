@@ -62,7 +62,7 @@ def driver(
             except GeneratorExit:
                 try:
                     with activity:
-                        result = generator.close()
+                        result: Any = generator.close()  # type: ignore[func-returns-value]
                 except BaseException as exc:
                     activity.finish(exc)
                     raise
@@ -70,7 +70,7 @@ def driver(
                 if result is not None:  # since Python 3.13, close() returns what the generator returned
                     return result
                 raise
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - it goes on into the generator
                 step, argument = generator.throw, exc
 
     return driven
@@ -109,7 +109,7 @@ def async_driver(
                     raise
                 activity.finish()
                 raise
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - it goes on into the generator
                 step, argument = generator.athrow, exc
 
     return driven
@@ -122,7 +122,8 @@ def hand_over(activity: Scope, result: Any) -> Any:
     if inspect.isasyncgen(result):
         return async_driver(lambda: (activity, result))()
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
-        return drive_coroutine(activity, result)
+        awaitable: Any = result
+        return drive_coroutine(activity, awaitable)
     kind = type(result)
     if hasattr(kind, "__await__") and not hasattr(kind, "__aenter__"):
         if not hasattr(kind, "add_done_callback"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader
 
@@ -38,7 +38,7 @@ class IntervalMetricReader(MetricReader):
         self.exported = self.failed = 0
         self.worker = Worker("asgi-infra-metrics", self.collect, self.close, interval=interval)
 
-    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> None:
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> None:
         if self.worker.abandoned:
             return
         succeeded = False
@@ -52,7 +52,7 @@ class IntervalMetricReader(MetricReader):
         """Collect and export now; return `False` when the timeout, in milliseconds, came first."""
         return self.worker.wait(self.worker.request(), timeout_millis / 1000)
 
-    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
         """Collect and export for the last time, and close the exporter."""
         self.worker.stop(timeout_millis / 1000)
 

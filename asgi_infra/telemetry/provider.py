@@ -102,7 +102,7 @@ def init_telemetry(
     endpoint: str | None = None,
     headers: Mapping[str, str] | None = None,
     export_timeout: float | None = None,
-    sampler: Any = None,
+    sampler: object = None,
     redact: bool | Callable[[Any], Any] = True,
     max_queue_size: int | None = None,
     max_batch_size: int | None = None,
@@ -179,7 +179,8 @@ def init_telemetry(
                 return previous
             if not replace:
                 raise TelemetryError(
-                    f"telemetry runs already, with other settings for {', '.join(config.differences(previous.config))}; "
+                    "telemetry runs already, with other settings for "
+                    f"{', '.join(config.differences(previous.config))}; "
                     "call init_telemetry once, or with replace=True to start it anew"
                 )
         telemetry = _build(config)

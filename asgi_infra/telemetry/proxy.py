@@ -7,7 +7,7 @@ that they were handed. So these are set once, and what is behind them can be rep
 from __future__ import annotations
 
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from opentelemetry import metrics, trace
@@ -151,6 +151,9 @@ class _ObservableGauge(_InstrumentProxy, metrics.ObservableGauge):
     """Measured by its callbacks, which the provider behind it calls."""
 
 
+_I = TypeVar("_I", bound=_InstrumentProxy)
+
+
 class _MeterProxy(metrics.Meter):
     _target: metrics.Meter
 
@@ -166,10 +169,10 @@ class _MeterProxy(metrics.Meter):
             for instrument in self._instruments.values():
                 instrument.point_at(self._target)
 
-    def _instrument(self, kind: type[Any], method: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    def _instrument(self, kind: type[_I], method: str, name: str, *args: Any, **kwargs: Any) -> _I:
         key = (kind, name.lower(), *(args[-2:]))  # name, unit and description, as in the SDK
         with self.lock:
-            instrument = self._instruments.get(key)
+            instrument: _I | None = self._instruments.get(key)
             if instrument is None:
                 instrument = kind(lambda meter: getattr(meter, method)(name, *args, **kwargs))
                 instrument.point_at(self._target)

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Link, Status
 
-from .scrub import scrub_attributes, scrub_text
+from .scrub import default_redactor, scrub_attributes, scrub_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class RedactingSpanExporter(SpanExporter):
 
     def __init__(self, exporter: SpanExporter, redact: Redact | None = None) -> None:
         self._exporter = exporter
-        self._redact = redact
+        self._redact = redact or default_redactor()
         self._resources: tuple[Resource, Resource] | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

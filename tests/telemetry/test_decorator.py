@@ -145,12 +145,16 @@ SHAPES = (as_plain, as_partial, as_method, as_static, as_class_method, as_callab
 
 def consume(kind, result):
     async def drain():
-        return [item async for item in result][0] if kind == "async generator" else await result
+        if kind != "async generator":
+            return await result
+        (item,) = [item async for item in result]
+        return item
 
     if kind == "function":
         return result
     if kind == "generator":
-        return list(result)[0]
+        (item,) = result
+        return item
     return asyncio.run(drain())
 
 
@@ -269,7 +273,7 @@ def test_a_redactor_that_raises_withholds_what_it_should_have_redacted(spans):
     def subject(user):
         raise ValueError(f"no such user {user}")
 
-    with pytest.raises(ValueError, match="no such user ada@example.org"):
+    with pytest.raises(ValueError, match=r"no such user ada@example\.org"):
         subject("ada@example.org")
     assert "ada@example.org" not in spans.one.to_json()
     assert spans.one.attributes["argument.user"] == "[REDACTED:error]"
@@ -401,7 +405,9 @@ def test_exceptions_that_cannot_be_shown_or_marked_are_recorded_all_the_same(spa
     assert len(spans.one.events) == 1
 
 
-@pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration])
+@pytest.mark.parametrize(
+    "leaving", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration]
+)
 def test_leaving_by_control_flow_is_no_error(spans, leaving):
     def subject():
         raise leaving
@@ -572,6 +578,7 @@ def test_a_generator_based_coroutine_stays_awaitable(spans):
 
 
 # ---- async generators ------------------------------------------------------------------------------------------
+
 
 @traced("ticks")
 async def ticks(log, pause):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -79,7 +78,9 @@ def test_the_endpoint_and_the_rest_can_come_from_the_environment(receiver, monke
 
 def test_nothing_private_arrives(receiver):
     init_telemetry(endpoint=receiver.url)
-    trace.get_tracer("library").start_span("login", attributes={"password": "hunter2", "note": "ask ada@example.org"}).end()
+    trace.get_tracer("library").start_span(
+        "login", attributes={"password": "hunter2", "note": "ask ada@example.org"}
+    ).end()
     assert shutdown_telemetry()
     (_, request) = receiver.requests[0]
     assert receiver.span_names == ["login"]
@@ -142,7 +143,7 @@ def test_a_receiver_that_is_gone_does_not_hold_up_the_end():
 # ---- the end of processes --------------------------------------------------------------------------------------
 
 PREAMBLE = """
-import os, sys, signal, threading
+import faulthandler, os, sys, threading
 from opentelemetry import metrics, trace
 from asgi_infra.telemetry import flush_telemetry, init_telemetry, shutdown_telemetry, traced
 
@@ -165,7 +166,10 @@ def run(script, receiver, *, code=0):
 
 
 def test_the_end_of_the_process_flushes(receiver):
-    done = run("init_telemetry(metric_exporters='otlp'); work('last'); metrics.get_meter('m').create_counter('c').add(2)", receiver)
+    done = run(
+        "init_telemetry(metric_exporters='otlp'); work('last'); metrics.get_meter('m').create_counter('c').add(2)",
+        receiver,
+    )
     assert receiver.span_names == ["last"]
     assert receiver.points == [("c", 2)]
     assert done.stderr == ""
@@ -238,26 +242,28 @@ def test_children_of_multiprocessing_flush_when_they_end(receiver):
 def test_a_fork_while_other_threads_use_telemetry_does_not_deadlock(receiver):
     run(
         """
-        init_telemetry(exporters="otlp", metric_exporters="otlp", max_queue_size=100_000)
+        init_telemetry(exporters="otlp", metric_exporters="otlp")
         stop = threading.Event()
         def busy():
             while not stop.is_set():
                 work("busy")
                 trace.get_tracer("library")
                 metrics.get_meter("library").create_counter("busy").add(1)
+        statuses = []
         threads = [threading.Thread(target=busy) for _ in range(3)]
         for thread in threads: thread.start()
         for _ in range(10):
             child = os.fork()
             if not child:
-                signal.alarm(30)
+                faulthandler.dump_traceback_later(15, exit=True)
                 work("child")
                 trace.get_tracer("another")
                 metrics.get_meter("another").create_counter("busy").add(1)
                 os._exit(0 if shutdown_telemetry(20) else 1)
-            assert os.waitpid(child, 0)[1] == 0
+            statuses.append(os.waitpid(child, 0)[1])
         stop.set()
         for thread in threads: thread.join()
+        assert statuses == [0] * 10
         """,
         receiver,
     )

@@ -121,7 +121,7 @@ def test_property_11_initialisation_is_idempotent_whatever_races(arguments, othe
     provider = trace.get_tracer_provider()
 
     different = {"exporters": "none", **other, "version": f"{arguments.get('version')}-other"}
-    with pytest.raises(TelemetryError, match="other settings for .*version"):
+    with pytest.raises(TelemetryError, match=r"other settings for .*version"):
         init_telemetry(**different)
     assert get_telemetry() is first
     second = init_telemetry(**different, replace=True)
@@ -554,11 +554,11 @@ async def test_the_asynchronous_flush_does_not_block_the_loop():
         results.append(await flush_telemetry(20))
 
     with anyio.fail_after(30):
-      async with anyio.create_task_group() as group:
-        group.start_soon(flush)
-        while not hanging.entered.is_set():
-            await anyio.sleep(0.001)
-        hanging.release.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(flush)
+            while not hanging.entered.is_set():  # noqa: ASYNC110 - set by a thread
+                await anyio.sleep(0.001)
+            hanging.release.set()
     assert results == [True]
 
 
@@ -658,12 +658,18 @@ def test_without_the_sdk_everything_is_a_no_op_and_says_so_once():
         init_telemetry()
     """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("asgi_infra.telemetry WARNING telemetry collects nothing: No module named 'opentelemetry.sdk")
+    assert lines[0].startswith(
+        "asgi_infra.telemetry WARNING telemetry collects nothing: No module named 'opentelemetry.sdk"
+    )
     assert "pip install 'asgi-infra[otel]'" in lines[0]
 
 
