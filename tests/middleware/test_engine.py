@@ -1,0 +1,555 @@
+"""The engine: who is told of what, and when; scopes, exclusion, cancellation, nesting, interleaving."""
+
+from __future__ import annotations
+
+import gc
+import io
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+from recording import EMPTY, GONE, Recording, body, head, recorded, sends
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from asgi_infra import faults
+from asgi_infra.context import get_request_id
+from asgi_infra.middleware.access_log import AccessLog
+from asgi_infra.middleware.engine import SCOPE_KEY, Engine, Observer
+from asgi_infra.middleware.metrics import Metrics
+from asgi_infra.middleware.stack import InfraMiddleware
+from asgi_infra.middleware.tracing import Tracing
+from asgi_infra.testing import drive, http_scope, run, websocket_scope
+
+OK = head(headers=[(b"a", b"1")]), body(b"ok")
+
+
+class Given:
+    """An application that keeps what it was given."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+
+
+async def receive() -> Any:
+    raise AssertionError("nobody reads")
+
+
+async def send(message: Any) -> None:
+    raise AssertionError("nobody sends")
+
+
+def everything(app: Any, **options: Any) -> InfraMiddleware:
+    return InfraMiddleware(
+        app,
+        **{
+            "tracing": Tracing(tracer_provider=TracerProvider(shutdown_on_exit=False)),
+            "metrics": Metrics(registry=CollectorRegistry()),
+            "access_log": AccessLog(stream=io.StringIO(), replace_server_log=False),
+            **options,
+        },
+    )
+
+
+# What is wrapped, and what is not
+
+
+@pytest.mark.parametrize("scope", [{"type": "lifespan", "state": {}}, {"type": "webtransport", "path": "/"}], ids=str)
+def test_other_scopes_reach_the_application_untouched(scope):
+    given, before = Given(), scope.copy()
+    anyio.run(everything(given), scope, receive, send)
+    assert given.scope is scope
+    assert given.receive is receive
+    assert given.send is send
+    assert scope == before
+
+
+def test_a_lifespan_passes_as_it_is():
+    async def app(scope, receive, send):
+        for phase in ("startup", "shutdown"):
+            assert await receive() == {"type": f"lifespan.{phase}"}
+            await send({"type": f"lifespan.{phase}.complete"})
+
+    driven = run(everything(app), {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}})
+    assert driven.error is None
+    assert [message["type"] for message in driven.sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_an_application_that_fails_in_its_lifespan_fails_as_without():
+    error = RuntimeError("no lifespan here")
+    assert run(everything(sends(raises=error)), {"type": "lifespan"}).error is error
+
+
+@pytest.mark.parametrize("scope", [http_scope(path="/health"), websocket_scope("/health")], ids=["http", "websocket"])
+def test_nothing_is_wrapped_on_an_excluded_path(scope):
+    given = Given()
+    app, recording = recorded(given, exclude={"*": "/health"})
+    recording.feature = "metrics"
+    app = Engine(given, [recording], exclude={"*": "/health"})
+    before = scope.copy()
+    anyio.run(app, scope, receive, send)
+    assert given.scope is scope
+    assert given.receive is receive
+    assert given.send is send
+    assert scope == before
+    assert recording.calls == ["excluded"]
+
+
+def test_one_feature_can_be_excluded_alone():
+    tracing, metrics = Recording(), Recording()
+    tracing.feature, metrics.feature = "tracing", "metrics"
+    app = Engine(sends(*OK), [tracing, metrics], exclude={"tracing": "/health"})
+    run(app, http_scope(path="/health"))
+    assert tracing.calls == ["excluded"]
+    assert metrics.calls == ["start", "end", "close"]
+    run(app, http_scope(path="/other"))
+    assert tracing.calls == ["excluded", "start", "end", "close"]
+
+
+def test_without_observers_nothing_is_wrapped():
+    given = Given()
+    anyio.run(Engine(given, []), http_scope(), receive, send)
+    assert given.send is send
+
+
+# The order of calls
+
+
+@pytest.mark.anyio
+async def test_observers_start_and_end_in_their_order_and_close_in_reverse():
+    calls: list[str] = []
+
+    class Named(Observer):
+        def __init__(self, feature: str) -> None:
+            self.feature = feature  # type: ignore[misc]
+
+        def start(self, exchange: Any) -> None:
+            calls.append(f"start {self.feature}")
+
+        def end(self, exchange: Any) -> None:
+            calls.append(f"end {self.feature}")
+
+        def close(self, exchange: Any) -> None:
+            calls.append(f"close {self.feature}")
+
+    async def app(scope, receive, send):
+        calls.append("application")
+        await sends(*OK)(scope, receive, send)
+
+    await drive(Engine(app, [Named("a"), Named("b")]))
+    assert calls == ["start a", "start b", "application", "end a", "end b", "close b", "close a"]
+
+
+# Exceptions
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sent", [(), (head(),), (head(), body(more_body=True)), (head(500), body())], ids=len)
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), ExceptionGroup("several", [ValueError("x"), KeyError("y")])], ids=["one", "group"]
+)
+async def test_an_exception_reaches_the_server_and_is_recorded_once(sent, error):
+    app, recording = recorded(sends(*sent, raises=error))
+    driven = await drive(app)
+    assert driven.error is error
+    assert driven.sent == list(sent)
+    assert recording.errors == [error]
+    assert recording.outcome == ("error", type(error).__name__)
+    assert recording.late == []
+    assert recording.calls == ["start", "end", "close"]
+
+
+@pytest.mark.anyio
+async def test_an_exception_after_the_response_is_a_late_error():
+    error = ValueError("in background work")
+    app, recording = recorded(sends(*OK, raises=error))
+    driven = await drive(app)
+    assert driven.error is error
+    assert recording.calls == ["start", "end", "late_error", "close"]
+    assert (recording.late, recording.errors, recording.outcome) == ([error], [None], ("ok", None))
+
+
+def starlette_app(background: Any = None) -> Starlette:
+    def boom(request: Any) -> None:
+        raise LookupError("broken on purpose")
+
+    async def fine(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("fine", background=None if background is None else BackgroundTask(background))
+
+    return Starlette(routes=[Route("/boom", boom), Route("/fine", fine)])
+
+
+def test_a_500_that_is_sent_and_then_raised_is_one_record_with_the_error_and_the_time_of_the_response(monkeypatch):
+    ticks = iter(range(0, 1000, 10))
+    monkeypatch.setattr("asgi_infra.middleware.exchange.perf_counter", lambda: float(next(ticks)))
+    app, recording = recorded(starlette_app(), {b"x-request-id": b"id-1"})
+    driven = run(app, http_scope(path="/boom"))
+    assert isinstance(driven.error, LookupError)
+    assert (driven.status, driven.header(b"x-request-id")) == (500, [b"id-1"])
+    exchange = recording.one
+    assert recording.errors == [driven.error]
+    assert (exchange.status, recording.outcome) == (500, ("error", "LookupError"))
+    assert exchange.duration == exchange.ended == 20.0
+    assert recording.late == []
+
+
+def test_background_work_is_not_in_the_duration_and_its_error_is_a_late_error(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("asgi_infra.middleware.exchange.perf_counter", lambda: now[0])
+
+    async def work() -> None:
+        now[0] = 1000.0
+        raise LookupError("broken on purpose")
+
+    app, recording = recorded(starlette_app(work))
+    driven = run(app, http_scope(path="/fine"))
+    assert driven.status == 200
+    assert isinstance(driven.error, LookupError)
+    assert recording.late == [driven.error]
+    assert (recording.one.duration, recording.outcome) == (0.0, ("ok", None))
+
+
+# Cancellation
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "sent", [(), (head(),), (head(), body(b"a", more_body=True))], ids=["before", "head", "during"]
+)
+async def test_a_cancellation_before_the_end_is_an_outcome_of_its_own(sent):
+    with anyio.CancelScope() as scope:
+
+        async def app(_, receive, send):
+            await sends(*sent)(_, receive, send)
+            scope.cancel()
+            await checkpoint()
+
+        wrapped, recording = recorded(app)
+        await drive(wrapped)
+    assert scope.cancelled_caught
+    assert recording.outcome == ("cancelled", "cancelled")
+    assert recording.one.status == (200 if sent else None)
+    assert recording.calls == ["start", "end", "close"]
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_once_the_client_has_gone_is_a_disconnect():
+    with anyio.CancelScope() as scope:
+
+        async def app(_, receive, send):
+            await receive()
+            scope.cancel()
+            await checkpoint()
+
+        wrapped, recording = recorded(app)
+        await drive(wrapped, messages=[GONE])
+    assert recording.outcome == ("disconnected", "client_disconnected")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("status", "outcome"), [(200, ("ok", None)), (503, ("error", "503"))])
+async def test_a_cancellation_after_the_response_leaves_it_what_it_was(status, outcome):
+    with anyio.CancelScope() as scope:
+
+        async def app(_, receive, send):
+            await sends(head(status), body())(_, receive, send)
+            scope.cancel()
+            await checkpoint()
+
+        wrapped, recording = recorded(app)
+        await drive(wrapped)
+    assert scope.cancelled_caught
+    assert recording.outcome == outcome
+    assert recording.late == []
+    assert recording.calls == ["start", "end", "close"]
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_while_the_server_sends_is_a_cancellation():
+    recording = Recording()
+    with anyio.CancelScope() as scope:
+
+        async def server_send(message):
+            scope.cancel()
+            await checkpoint()
+
+        await Engine(sends(*OK), [recording])(http_scope(), receive, server_send)
+    assert recording.outcome == ("cancelled", "cancelled")
+
+
+def test_an_application_that_is_closed_in_mid_air_is_cancelled():
+    async def app(scope, receive, send):
+        await receive()
+
+    class Forever:
+        def __await__(self):
+            yield
+
+    wrapped, recording = recorded(app)
+    call = wrapped(http_scope(), Forever, send)
+    call.send(None)
+    call.close()
+    assert recording.outcome == ("cancelled", "cancelled")
+    assert recording.calls == ["start", "end", "close"]
+
+
+# Two engines around one application
+
+
+def two(outer: list[Observer], inner: list[Observer], app: Any, between: Any = None, **options: Any) -> Engine:
+    inside = Engine(app, inner)
+    return Engine(inside if between is None else partial(between, inside), outer, **options)
+
+
+async def copies_the_scope(app: Any, scope: Any, receive: Any, send: Any) -> None:
+    await app(dict(scope), receive, send)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("between", [None, copies_the_scope], ids=["directly", "scope copied"])
+async def test_what_both_have_is_done_once_and_what_only_the_inner_has_is_added(between):
+    first, doubled, added = Recording({b"x-id": b"1"}), Recording({b"x-id": b"2"}), Recording({b"x-more": b"3"})
+    added.feature = "added"
+    driven = await drive(two([first], [doubled, added], sends(*OK), between))
+    assert doubled.calls == []
+    assert first.calls == added.calls == ["start", "end", "close"]
+    assert first.one is added.one
+    assert driven.headers == [(b"a", b"1"), (b"x-id", b"1"), (b"x-more", b"3")]
+
+
+def test_the_application_within_two_engines_gets_the_messages_of_one():
+    app = two([Recording()], [Recording()], sends(*OK, receives=1))
+    driven = run(app)
+    assert [message["type"] for message in driven.sent] == ["http.response.start", "http.response.body"]
+    assert driven.received == [EMPTY]
+
+
+def test_each_engine_has_rules_of_its_own_so_the_inner_does_what_the_outer_left_out():
+    outer, inner = Recording(), Recording()
+    outer.feature = inner.feature = "metrics"
+    run(two([outer], [inner], sends(*OK), exclude="/health"), http_scope(path="/health"))
+    assert outer.calls == ["excluded"]
+    assert inner.calls == ["start", "end", "close"]
+
+
+def test_the_route_is_found_in_the_copy_of_the_scope_that_the_router_fills():
+    outer, inner = Recording(), Recording()
+    run(two([outer], [inner], starlette_app(), copies_the_scope), http_scope(path="/fine"))
+    assert outer.one.route == "/fine"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sent", [(), (head(500), body())], ids=["before", "after a 500"])
+async def test_features_of_both_engines_are_told_of_an_exception(sent):
+    outer, inner = Recording(), Recording()
+    inner.feature = "inner"
+    error = ValueError("x")
+    await drive(two([outer], [inner], sends(*sent, raises=error)))
+    assert outer.errors == inner.errors == [error]
+    assert outer.calls == ["start", "end", "close"]
+    assert inner.calls == ["start", "close", "end"]  # what `start` set is reset in its own task
+
+
+def test_an_engine_within_that_is_reached_after_the_end_adds_nothing():
+    inner = Recording()
+    inner.feature = "inner"
+    inside = Engine(sends(), [inner])
+
+    async def app(scope, receive, send):
+        await sends(*OK)(scope, receive, send)
+        await inside(dict(scope), receive, send)
+
+    wrapped, outer = recorded(app)
+    assert run(wrapped).error is None
+    assert outer.calls == ["start", "end", "close"]
+    assert inner.calls == []
+
+
+# Scopes that live on
+
+
+def test_a_scope_that_is_used_again_starts_afresh():
+    scope = http_scope()
+
+    async def app(scope, receive, send):
+        seen.append(dict(scope[SCOPE_KEY]))
+        scope[SCOPE_KEY]["route"] = "/told"
+        await sends(*OK)(scope, receive, send)
+
+    seen: list[dict[str, Any]] = []
+    wrapped, recording = recorded(app)
+    run(wrapped, scope)
+    run(wrapped, scope)
+    first, second = recording.exchanges
+    assert first is not second
+    assert [list(state) for state in seen] == [["exchange"], ["exchange"]]
+    assert scope[SCOPE_KEY] == {"exchange": None, "route": "/told"}
+
+
+@pytest.mark.anyio
+async def test_a_request_within_a_request_is_an_exchange_of_its_own():
+    inner, inside = recorded(sends(head(201), body(b"inner")))
+
+    async def app(scope, receive, send):
+        driven = await drive(inner, http_scope(path="/inner"))
+        await sends(head(202), body(driven.body))(scope, receive, send)
+
+    outer, outside = recorded(app)
+    driven = await drive(outer, http_scope(path="/outer"))
+    assert (driven.status, driven.body) == (202, b"inner")
+    assert (outside.one.path, outside.one.status) == ("/outer", 202)
+    assert (inside.one.path, inside.one.status) == ("/inner", 201)
+
+
+# State, and what is left behind
+
+
+@pytest.mark.anyio
+async def test_interleaved_requests_on_one_engine_do_not_mix():
+    async def app(scope, receive, send):
+        number = int(scope["path"][1:])
+        ids.append((scope["path"], get_request_id()))
+        await send(head(200 + number))
+        for _ in range(number % 7):
+            await checkpoint()
+            assert get_request_id() == f"id-{number}"
+        await send(body(b"x" * number))
+
+    ids: list[Any] = []
+    recording = Recording()
+    stack = everything(app)
+    wrapped = Engine(stack, [recording])
+
+    async def one(number: int) -> None:
+        scope = http_scope(path=f"/{number}", headers=[(b"x-request-id", f"id-{number}".encode())])
+        driven = await drive(wrapped, scope)
+        assert driven.error is None
+        assert (driven.status, driven.header(b"x-request-id")) == (200 + number, [f"id-{number}".encode()])
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(one, number)
+    assert sorted(ids) == sorted((f"/{number}", f"id-{number}") for number in range(100))
+    assert {(e.path, e.status, e.bytes_out, e.request_id) for e in recording.exchanges} == {
+        (f"/{number}", 200 + number, number, f"id-{number}") for number in range(100)
+    }
+    assert get_request_id() is None
+
+
+def at_once(call: Any) -> None:
+    """Run a coroutine that never waits."""
+    with suppress(StopIteration):
+        call.send(None)
+
+
+@pytest.mark.parametrize("error", [None, ValueError], ids=["fine", "failing"])
+@pytest.mark.parametrize(
+    "stack", [everything, lambda app: everything(everything(app), tracing=False)], ids=["one engine", "two engines"]
+)
+def test_a_request_leaves_no_reference_cycles(stack, error):
+    async def app(scope, receive, send):
+        await receive()
+        await send(head())
+        if error is not None:
+            raise error("x")
+        await send(body(b"ok"))
+
+    async def read() -> Any:
+        return EMPTY
+
+    async def sink(message: Any) -> None:
+        """A server."""
+
+    async def request() -> None:
+        with suppress(ValueError):
+            await wrapped(http_scope(), read, sink)
+
+    wrapped = stack(app)
+    at_once(request())
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            at_once(request())
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+# Observers that fail
+
+
+class Broken(Observer):
+    feature = "metrics"
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def _maybe(self, method: str) -> None:
+        if method == self.method:
+            raise ZeroDivisionError("broken on purpose")
+
+    def wraps(self, app: Any) -> None:
+        self._maybe("wraps")
+
+    def excluded(self, scope: Any) -> None:
+        self._maybe("excluded")
+
+    def start(self, exchange: Any) -> None:
+        self._maybe("start")
+
+    def end(self, exchange: Any) -> None:
+        self._maybe("end")
+
+    def late_error(self, exchange: Any, error: BaseException) -> None:
+        self._maybe("late_error")
+
+    def close(self, exchange: Any) -> None:
+        self._maybe("close")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["wraps", "excluded", "start", "end", "late_error", "close"])
+async def test_an_observer_that_raises_is_counted_and_changes_nothing_for_anyone(method):
+    error = ValueError("in background work")
+    healthy = Recording({b"x-id": b"1"})
+    kind = (f"metrics.{method}", "ZeroDivisionError")
+    before = faults.counts().get(kind, 0)
+    app = Engine(sends(*OK, raises=error), [Broken(method), healthy], exclude={"metrics": "/health"})
+    for path in ("/", "/health"):
+        driven = await drive(app, http_scope(path=path))
+        assert driven.error is error
+        assert driven.sent == [head(headers=[(b"a", b"1"), (b"x-id", b"1")]), OK[1]]
+    assert healthy.calls == ["start", "end", "late_error", "close"] * 2
+    assert faults.counts()[kind] == before + 1
+
+
+def test_an_observer_may_stop_the_process():
+    class Interrupts(Observer):
+        feature = "interrupts"
+
+        def start(self, exchange: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        at_once(Engine(sends(*OK), [Interrupts()])(http_scope(), receive, send))
+
+
+def test_trusted_proxies_that_fail_are_counted_and_the_request_goes_on(monkeypatch):
+    def fail(proxies: Any, exchange: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("asgi_infra.middleware.proxies.TrustedProxies.apply", fail)
+    kind = ("engine.proxies", "ZeroDivisionError")
+    before = faults.counts().get(kind, 0)
+    app, recording = recorded(sends(*OK), trusted_proxies="*")
+    assert run(app).status == 200
+    assert recording.one.client == "192.0.2.7"
+    assert faults.counts()[kind] == before + 1
