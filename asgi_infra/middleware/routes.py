@@ -61,7 +61,22 @@ def resolve(scope: Scope, root_path: str) -> str | None:
         root_path: What `scope["root_path"]` was on entry; the mounts of frameworks make it longer.
     """
     try:
-        return _resolve(scope, root_path)
+        ours = scope.get("asgi_infra")
+        if ours and (told := ours.get("route")):
+            return normalise(told)
+        template = scope.get("path_template")
+        if template:
+            return _full(scope, root_path, scope.get("endpoint"), template)
+        outer = "" if template is None else _litestar_mount(scope)
+        route = scope.get("route")
+        fastapi = scope.get("fastapi")
+        if fastapi and (context := fastapi.get("effective_route_context")) is not None:
+            own = getattr(context, "starlette_route", None)
+            if context.original_route is route if own is None else _answers(own, scope.get("endpoint")):
+                return _full(scope, root_path, context.original_route, (own or context).path_format, outer)
+        if route is not None and getattr(route, "endpoint", None) is not None:
+            return _full(scope, root_path, route, route.path_format, outer)
+        return _by_endpoint(scope, outer)
     except Exception:  # noqa: BLE001 - the scope holds whatever frameworks and applications have put there
         return None
 
@@ -89,23 +104,11 @@ def normalise(template: str) -> str:
     return text
 
 
-def _resolve(scope: Scope, root_path: str) -> str | None:
-    ours = scope.get("asgi_infra")
-    if ours and (told := ours.get("route")):
-        return normalise(told)
-    template = scope.get("path_template")
-    if template:
-        return _below(_mounts(scope, root_path, scope.get("endpoint")), template)
-    outer = "" if template is None else _litestar_mount(scope)
-    route = scope.get("route")
-    fastapi = scope.get("fastapi")
-    if fastapi and (context := fastapi.get("effective_route_context")) is not None:
-        own = getattr(context, "starlette_route", None)
-        if context.original_route is route if own is None else _answers(own, scope.get("endpoint")):
-            return _below(outer + _mounts(scope, root_path, context.original_route), (own or context).path_format)
-    if route is not None and getattr(route, "endpoint", None) is not None:
-        return _below(outer + _mounts(scope, root_path, route), route.path_format)
-    return _by_endpoint(scope, outer)
+def _full(scope: Scope, root_path: str, target: object, template: str, outer: str = "") -> str:
+    """Return a template with those of the mounts above it; at the root, that is one look-up."""
+    if not outer and scope.get("root_path", "") == scope.get("app_root_path", root_path):
+        return _templates.get(template) or normalise(template)
+    return _below(outer + _mounts(scope, root_path, target), template)
 
 
 def _answers(route: _Duck, endpoint: object) -> bool:
