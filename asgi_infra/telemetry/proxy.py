@@ -92,14 +92,14 @@ class MeterProviderProxy(metrics.MeterProvider):
             meter.lock = RLock()
 
     def get_meter(
-        self, name: str, version: str | None = None, schema_url: str | None = None, *args: Any
+        self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Any = None
     ) -> metrics.Meter:
         """Return a meter of whatever provider is behind this one, now and later."""
         with self._lock:
-            key = (name, version, schema_url, repr(args))
+            key = (name, version, schema_url, repr(attributes))
             meter = self._meters.get(key)
             if meter is None:
-                meter = self._meters[key] = _MeterProxy(name, version, schema_url, args)
+                meter = self._meters[key] = _MeterProxy(name, version, schema_url, attributes)
                 meter.point_at(self._target)
             return meter
 
@@ -157,15 +157,15 @@ _I = TypeVar("_I", bound=_InstrumentProxy)
 class _MeterProxy(metrics.Meter):
     _target: metrics.Meter
 
-    def __init__(self, name: str, version: str | None, schema_url: str | None, rest: tuple[Any, ...]) -> None:
+    def __init__(self, name: str, version: str | None, schema_url: str | None, attributes: Any) -> None:
         super().__init__(name, version, schema_url)
-        self._rest = rest
+        self._attributes = attributes
         self._instruments: dict[Any, Any] = {}
         self.lock = RLock()
 
     def point_at(self, provider: metrics.MeterProvider) -> None:
         with self.lock:
-            self._target = provider.get_meter(self.name, self.version, self.schema_url, *self._rest)
+            self._target = provider.get_meter(self.name, self.version, self.schema_url, self._attributes)
             for instrument in self._instruments.values():
                 instrument.point_at(self._target)
 

@@ -153,7 +153,7 @@ def test_traced_redacts_messages_stacks_and_arguments_by_default(spans):
     def login(user, password, card):
         raise PermissionError(f"no {user} with card {card}")
 
-    with pytest.raises(PermissionError, match="no ada@example.org with card 4111111111111111"):
+    with pytest.raises(PermissionError, match=r"no ada@example\.org with card 4111111111111111"):
         login("ada@example.org", "hunter2", "4111111111111111")
     exported = spans.one.to_json()
     for secret in SECRETS:
