@@ -15,7 +15,6 @@ from asgi_infra._version import __version__
 
 if TYPE_CHECKING:
     from asgi_infra.context import bind, get_request_id
-    from asgi_infra.database import DatabaseSession
     from asgi_infra.errors import (
         AuditError,
         ConfigurationError,
@@ -38,12 +37,10 @@ if TYPE_CHECKING:
     from asgi_infra.middleware.stack import InfraMiddleware
     from asgi_infra.middleware.tracing import Tracing, TracingMiddleware
     from asgi_infra.paths import PathRules
-    from asgi_infra.redaction import Redactor
     from asgi_infra.telemetry import get_telemetry, init_telemetry, shutdown_telemetry, traced
 
 _HOMES = {
     "asgi_infra.context": ("bind", "get_request_id"),
-    "asgi_infra.database": ("DatabaseSession",),
     "asgi_infra.errors": (
         "AuditError",
         "ConfigurationError",
@@ -61,7 +58,6 @@ _HOMES = {
     "asgi_infra.middleware.stack": ("InfraMiddleware",),
     "asgi_infra.middleware.tracing": ("Tracing", "TracingMiddleware"),
     "asgi_infra.paths": ("PathRules",),
-    "asgi_infra.redaction": ("Redactor",),
     "asgi_infra.telemetry": ("get_telemetry", "init_telemetry", "shutdown_telemetry", "traced"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -72,14 +68,12 @@ __all__ = [
     "AuditError",
     "ConfigurationError",
     "DatabaseError",
-    "DatabaseSession",
     "InfraMiddleware",
     "InfrastructureError",
     "Metrics",
     "MetricsMiddleware",
     "MissingExtraError",
     "PathRules",
-    "Redactor",
     "RequestID",
     "RequestIDFilter",
     "RequestIDMiddleware",
