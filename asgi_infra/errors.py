@@ -51,7 +51,7 @@ Install it with: pip install 'asgi-infra[redis]'
         self.extra = extra
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _missing_extra, (self.missing, self.purpose, self.extra)
+        return _missing_extra, (self.missing, self.purpose, self.extra), self.__dict__
 
 
 def _missing_extra(missing: str, purpose: str, extra: str) -> MissingExtraError:

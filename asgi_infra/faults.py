@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from threading import Lock
+from threading import RLock
 
 _MAX_KINDS = 256
 _OTHER = ("other", "other")
 
 _logger = logging.getLogger("asgi_infra")
-_lock = Lock()
+_lock = RLock()  # a finaliser may end here while its own thread holds the lock
 _counts: dict[tuple[str, str], int] = {}
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from io import UnsupportedOperation
+from io import BufferedRandom, BufferedWriter, FileIO, TextIOWrapper
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
 class LineWriter:
     """Writes whole lines to a stream, one at a time, and counts what could not be written as a fault.
 
-    A stream with a file descriptor is written to directly, so that a line is one system call, whole among those of
-    other processes, and a full disk leaves nothing behind in a buffer.
+    Past the buffer of a plain file, so that a line is one system call, whole among those of other processes, and a full
+    disk leaves nothing behind in a buffer. A stream that makes something else of its bytes, such as one that compresses
+    them, is written to as it is.
 
     Args:
         stream: A text or binary stream; `None` for `sys.stdout` as it is at the time of each line.
@@ -31,7 +31,9 @@ class LineWriter:
     def write(self, line: bytes) -> None:
         """Write one line, which ends in a line feed."""
         try:
-            stream = self._stream or sys.stdout
+            stream = self._stream
+            if stream is None:
+                stream = sys.stdout
             bound = self._bound  # read once, since other threads replace it
             if bound[0] is not stream:
                 bound = self._bound = (stream, _writer(stream))
@@ -43,23 +45,42 @@ class LineWriter:
 def _writer(stream: IO[Any] | None) -> Callable[[bytes], object]:
     if stream is None:
         return _nowhere
-    try:
-        descriptor = stream.fileno()
-    except (AttributeError, UnsupportedOperation, OSError, ValueError):
-        lock = Lock()
-        is_text = hasattr(stream, "encoding")
-
-        def write_buffered(line: bytes) -> None:
-            with lock:
-                stream.write(line.decode() if is_text else line)
-                stream.flush()
-
-        return write_buffered
+    file = _file(stream)
+    if file is None:
+        return _through(stream)
     stream.flush()  # what was printed before comes first
+    # The file's own method and not its descriptor, which would be some other file's once this one is closed.
+    write_some = file.write
 
     def write(line: bytes) -> None:
-        while (written := os.write(descriptor, line)) < len(line):
+        written = write_some(line)
+        while written != len(line):
+            if written is None:
+                raise BlockingIOError("the stream is not blocking, and takes nothing more at present")
             line = line[written:]
+            written = write_some(line)
+
+    return write
+
+
+def _file(stream: IO[Any]) -> FileIO | None:
+    """Return the plain file below the layers of the standard library, if there is nothing but these."""
+    layer: object = stream.buffer if isinstance(stream, TextIOWrapper) else stream
+    if isinstance(layer, (BufferedWriter, BufferedRandom)):
+        layer = layer.raw
+    return layer if isinstance(layer, FileIO) else None
+
+
+def _through(stream: IO[Any]) -> Callable[[bytes], object]:
+    lock = Lock()
+    is_text = stream is sys.stdout or hasattr(stream, "encoding")
+    flush = getattr(stream, "flush", None)
+
+    def write(line: bytes) -> None:
+        with lock:
+            stream.write(line.decode() if is_text else line)
+            if flush is not None:
+                flush()
 
     return write
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -14,6 +16,7 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.lines import LineWriter
 from asgi_infra.middleware.attributes import MAX_TEXT, text
 from asgi_infra.middleware.engine import Engine, Observer
+from asgi_infra.middleware.options import require_flag, require_hook, require_number, shown
 from asgi_infra.middleware.outcome import type_name
 from asgi_infra.redaction import redact_query
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from asgi_infra.middleware.exchange import Exchange
     from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp
+
+_INFINITE = float("inf")
 
 LOGGER = "asgi_infra.access"
 SERVER_LOGGERS = ("uvicorn.access", "hypercorn.access", "granian.access", "_granian.access")
@@ -55,46 +60,63 @@ class AccessLog(Observer):
         fields: Callable[[Exchange], Mapping[str, Any]] | None = None,
         replace_server_log: bool = True,
     ) -> None:
-        if slow is not None and (isinstance(slow, bool) or not isinstance(slow, (int, float)) or slow < 0):
-            raise ConfigurationError(f"slow must be a number of seconds that is not negative, or None, not {slow!r}")
-        if isinstance(sample, bool) or not isinstance(sample, (int, float)) or not 0 <= sample <= 1:
-            raise ConfigurationError(f"sample must be a number from 0 to 1, the share that is logged, not {sample!r}")
+        if service is not None and (not isinstance(service, str) or not service.strip()):
+            raise ConfigurationError(f"service must be a name that isn't blank, or None, not {shown(service)}")
+        if slow is not None:
+            require_number("slow", slow, _INFINITE, "a number of seconds that is not negative, or None")
+        require_number("sample", sample, 1, "a number from 0 to 1, the share that is logged")
         if stream is not None and logger is not None:
             raise ConfigurationError("stream and logger exclude each other: lines go to one of the two")
+        if stream is not None and not callable(getattr(stream, "write", None)):
+            raise ConfigurationError(f"stream must be a text or binary stream to write to, not {shown(stream)}")
+        if logger is not None and not isinstance(logger, (logging.Logger, str)):
+            raise ConfigurationError(f"logger must be a logging.Logger or the name of one, not {shown(logger)}")
         for name, hook in (("level", level), ("fields", fields)):
-            if hook is not None and not callable(hook):
-                raise ConfigurationError(f"{name} must be callable, not {type(hook).__name__}")
+            if hook is not None:
+                require_hook(name, hook)
+        require_flag("replace_server_log", replace_server_log)
         self._service = service
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
         self._write = LineWriter(stream).write
         self._encode = msgspec.json.Encoder(enc_hook=str).encode
-        self._slow = float("inf") if slow is None else slow
+        self._slow = _INFINITE if slow is None else slow
         self._sample = sample
         self._level = level
         self._fields = fields
         # With nothing to decide, the usual line takes the shortest way.
         self._plain = logger is None and level is None and sample == 1
         if replace_server_log:
-            for name in SERVER_LOGGERS:
-                logging.getLogger(name).disabled = True
+            for server_logger in map(logging.getLogger, SERVER_LOGGERS):
+                server_logger.disabled = server_logger is not self._logger
+
+    def of_service(self, service: str) -> AccessLog:
+        """Return the same access log with the name of a service, if it has none."""
+        named = copy(self)
+        named._service = self._service or service
+        return named
 
     def end(self, exchange: Exchange) -> None:
         if self._plain and exchange.outcome == "ok" and exchange.duration < self._slow:
-            self._write(self._encode(self._record(exchange, "INFO")) + b"\n")
+            self._print(self._record(exchange, "INFO"))
             return
-        level = self._level_of(exchange)
-        if self._sample < 1 and level <= logging.INFO and not self._sampled(exchange):
+        is_success = exchange.outcome == "ok" and exchange.duration < self._slow
+        level = self._level_of(exchange, is_success)
+        if is_success and self._sample < 1 and level <= logging.INFO and not self._sampled(exchange):
             return
         if self._logger is None or self._logger.isEnabledFor(level):
-            self._emit(level, self._record(exchange, _LEVELS.get(level, "INFO")))
+            self._emit(level, self._record(exchange, _LEVELS.get(level) or logging.getLevelName(level)))
 
     def late_error(self, exchange: Exchange, error: BaseException) -> None:
-        record = self._record(exchange, "ERROR")
-        record["message"] = f"background work failed after {record['message']}"
-        record["error_type"] = type_name(error)
-        self._emit(logging.ERROR, record)
+        # A cancellation is how background work ends when the server stops.
+        level = logging.ERROR if isinstance(error, Exception) else logging.WARNING
+        if self._logger is None or self._logger.isEnabledFor(level):
+            record = self._record(exchange, _LEVELS[level])
+            verb = "failed" if level == logging.ERROR else "stopped"
+            record["message"] = f"background work {verb} after {record['message']}"
+            record["error_type"] = type_name(error)
+            self._emit(level, record)
 
-    def _level_of(self, exchange: Exchange) -> int:
+    def _level_of(self, exchange: Exchange, is_success: bool) -> int:
         if self._level is not None:
             try:
                 return int(self._level(exchange))
@@ -102,7 +124,7 @@ class AccessLog(Observer):
                 faults.record("access_log.level", exc)
         if exchange.outcome == "error":
             return logging.ERROR
-        return logging.INFO if exchange.outcome == "ok" and exchange.duration < self._slow else logging.WARNING
+        return logging.INFO if is_success else logging.WARNING
 
     def _sampled(self, exchange: Exchange) -> bool:
         # By the id, so that all services that log the same request agree.
@@ -114,6 +136,8 @@ class AccessLog(Observer):
         first_byte = exchange.first_byte
         if not path.isascii() or len(path) > MAX_TEXT:
             path = text(path)
+        if len(method) > MAX_TEXT:
+            method = text(method)
         trace_id = span_id = None
         if span is not None and (context := span.get_span_context()).trace_id:
             trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
@@ -154,14 +178,40 @@ class AccessLog(Observer):
 
     def _emit(self, level: int, record: dict[str, Any]) -> None:
         if self._logger is None:
-            self._write(self._encode(record) + b"\n")
-        else:
-            extra = {name: value for name, value in record.items() if name not in _TAKEN}
-            self._logger.log(level, "%s", record["message"], extra=extra)
+            self._print(record)
+            return
+        # Made here, since `Logger.log` refuses a field whose name the record has already.
+        entry = self._logger.makeRecord(self._logger.name, level, __file__, 0, "%s", (record["message"],), None)
+        for name, value in record.items():
+            if name not in _OF_THE_RECORD:
+                entry.__dict__[f"{name}_" if name in _TAKEN else _as_text(name)] = value
+        self._logger.handle(entry)
+
+    def _print(self, record: dict[str, Any]) -> None:
+        try:
+            line = self._encode(record)
+        except Exception as exc:  # noqa: BLE001
+            faults.record("access_log.encode", exc)
+            line = self._encode({_as_text(name): self._mended(value) for name, value in record.items()})
+        self._write(line + b"\n")
+
+    def _mended(self, value: object) -> object:
+        """Return a value as it is, where it can be encoded, or as a text."""
+        with suppress(Exception):
+            return msgspec.Raw(self._encode(value))
+        return _as_text(value)
 
 
-# What a log record has of its own, and would refuse to take from `extra`.
-_TAKEN = frozenset({"timestamp", "level", "logger", "message", "asctime", "name", "args", "msg"})
+def _as_text(value: object) -> str:
+    """Return the text of a value, or where it has none the name of its type."""
+    with suppress(Exception):
+        return str(value)[:MAX_TEXT].encode("utf-8", "backslashreplace").decode()
+    return f"<{type(value).__name__}>"
+
+
+# What a log record says in its own way, and what it has of its own.
+_OF_THE_RECORD = frozenset({"timestamp", "level", "logger", "message"})
+_TAKEN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"asctime"}
 
 
 class AccessLogMiddleware(Engine):
@@ -171,14 +221,17 @@ class AccessLogMiddleware(Engine):
         app: The ASGI application to wrap.
         service: A name that every line carries as `service`.
         stream: Where the JSON lines go, text or binary; `sys.stdout`, as it is at the time, by default.
-        logger: A `logging` logger, or its name, that gets records with the same fields as `extra` instead.
+        logger: A `logging` logger, or its name, that gets records with the same fields as attributes instead; a field
+            whose name a log record has already gets an underscore at its end, such as `module_`.
         slow: Seconds from which on an exchange is logged as WARNING, and never sampled away.
-        sample: The share of successful exchanges to log, from 0 to 1, chosen by request id; all others are logged.
+        sample: The share of successful exchanges to log, from 0 to 1, chosen by request id. What failed, was
+            disconnected, cancelled or slow is always logged, and so is what `level` puts above INFO.
         level: Decides the level of an exchange. By default errors, 5xx included, are ERROR; disconnects,
             cancellations and slow exchanges are WARNING; the rest is INFO.
-        fields: Returns more fields for the line.
+        fields: Returns more fields for the line, as a mapping. What JSON can't hold is written as its text.
         replace_server_log: Whether to silence the access loggers of uvicorn, hypercorn and granian, which would
-            write a second line for each request.
+            write a second line for each request. `logging.getLogger("uvicorn.access").disabled = False` brings one
+            back.
         exclude: Paths to leave alone, as `PathRules` takes them.
         trusted_proxies: Whose forwarding headers to believe, as `TrustedProxies` takes them.
 

@@ -8,6 +8,7 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.metrics import Metrics
+from asgi_infra.middleware.options import shown
 from asgi_infra.middleware.request_id import RequestID
 from asgi_infra.middleware.tracing import Tracing
 
@@ -56,7 +57,9 @@ class InfraMiddleware(Engine):
         if not callable(app):
             raise ConfigurationError(f"app must be an ASGI application, not {type(app).__name__}")
         if service is not None and (not isinstance(service, str) or not service.strip()):
-            raise ConfigurationError(f"service must be a name that isn't blank, or None, not {service!r}")
+            raise ConfigurationError(f"service must be a name that isn't blank, or None, not {shown(service)}")
+        if service is not None and isinstance(access_log, AccessLog):
+            access_log = access_log.of_service(service)
         chosen: tuple[tuple[str, Any, type[Observer], dict[str, Any]], ...] = (
             ("request_id", request_id, RequestID, {}),
             ("tracing", tracing, Tracing, {}),

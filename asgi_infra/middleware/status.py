@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from opentelemetry.trace import Status, StatusCode
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.middleware.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,4 +50,4 @@ def status_policy(policy: StatusPolicy) -> Callable[[int], Status | StatusCode |
         return default_status
     if policy == "semconv":
         return semconv_status
-    raise ConfigurationError(f"status must be 'default', 'semconv' or a callable, not {policy!r}")
+    raise ConfigurationError(f"status must be 'default', 'semconv' or a callable, not {shown(policy)}")

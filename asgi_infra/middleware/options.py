@@ -1,0 +1,36 @@
+"""Checks that the options of several features share."""
+
+from __future__ import annotations
+
+from inspect import iscoroutinefunction
+
+from asgi_infra.errors import ConfigurationError
+
+
+def require_flag(name: str, value: object) -> None:
+    """Refuse anything but `True` and `False`: the string `"false"` would count as true."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {shown(value)}")
+
+
+def require_hook(name: str, value: object) -> None:
+    """Refuse what can't be called, and coroutine functions, whose answer would never be waited for."""
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be callable, not {type(value).__name__}")
+    if iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
+        raise ConfigurationError(f"{name} must be a plain function, not a coroutine function: nothing waits for it")
+
+
+def require_number(name: str, value: object, maximum: float, meaning: str) -> None:
+    """Refuse anything but an `int` or a `float` from 0 to `maximum`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= maximum:
+        raise ConfigurationError(f"{name} must be {meaning}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return a short form of a value for an error message; of what may hold more than it shows, the type alone."""
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**18):
+        return repr(value)
+    if isinstance(value, str) and len(value) <= 64:
+        return ascii(value)
+    return f"a value of type {type(value).__name__}"
