@@ -80,7 +80,7 @@ def http_scope(method: str = "GET", path: str = "/", **changes: Any) -> dict[str
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode("utf-8", "surrogateescape"),
+        "raw_path": path.encode("utf-8", "surrogatepass"),
         "query_string": b"",
         "root_path": "",
         "headers": [(b"host", b"shop.example.org")],
