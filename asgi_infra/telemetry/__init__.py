@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .config import TelemetryConfig
 from .decorator import traced
+from .lifespan import flushing_send
 from .provider import (
     Telemetry,
     flush_telemetry,
@@ -20,6 +21,7 @@ __all__ = [
     "Telemetry",
     "TelemetryConfig",
     "flush_telemetry",
+    "flushing_send",
     "get_telemetry",
     "init_telemetry",
     "reset_telemetry_for_tests",

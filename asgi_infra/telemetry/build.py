@@ -55,18 +55,19 @@ class Pipeline:
         self.meter_provider: MeterProvider | None = None
         with ExitStack() as undo:
             sampler, resource = _sampler(config.sampler), _resource(config)
+            self._resource = resource
             self._processors = [_processor(exporter, config, undo) for exporter in self._exporters]
-            self._build_metrics(resource, undo)
+            self._build_metrics(undo)
             if spans:
                 self.tracer_provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
                 for processor in self._processors:
                     self.tracer_provider.add_span_processor(processor)
             undo.pop_all()
 
-    def _build_metrics(self, resource: Resource, undo: ExitStack) -> None:
+    def _build_metrics(self, undo: ExitStack) -> None:
         self._readers = [_reader(exporter, self._config, undo) for exporter in self._metric_exporters]
         if self._readers:
-            self.meter_provider = MeterProvider(self._readers, resource=resource, shutdown_on_exit=False)
+            self.meter_provider = MeterProvider(self._readers, resource=self._resource, shutdown_on_exit=False)
 
     @property
     def _batches(self) -> list[BatchSpanProcessor]:
@@ -89,8 +90,10 @@ class Pipeline:
         """Give a forked child its own queues and, because what was measured is the parent's, its own meters."""
         for batch in self._batches:
             batch.after_fork()
+        if self.tracer_provider is not None:
+            self._resource = self.tracer_provider.resource  # the SDK has adapted it to the new process
         with ExitStack() as undo:
-            self._build_metrics(_resource(self._config), undo)
+            self._build_metrics(undo)
             undo.pop_all()
         self.start()
 

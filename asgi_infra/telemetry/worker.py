@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 # The key has no public spelling; the SDK and the contrib instrumentations import it from here too.
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from asgi_infra import faults
 
@@ -88,21 +88,19 @@ class Worker:
         if self.pid != os.getpid():
             self.reset()
         self.stopping = True
-        self.ensure()
         self._wake.set()
 
     def stop(self, timeout: float) -> bool:
         """Do the last `work`, close, and wait for at most `timeout` seconds; say whether all of it was done."""
         self.request_stop()
         thread = self._thread
-        if thread is None:  # the interpreter is going down and starts no more threads
-            self._attempt("work", self._work)
-            self._attempt("close", self._close)
-            return True
         if thread is threading.current_thread():
             return False
-        thread.join(max(timeout, 0.0))
-        self.abandoned = thread.is_alive()
+        if thread is None:  # nothing was ever done in this process, or it starts no threads any more
+            self.abandoned = not call_within(timeout, self._finish)
+        else:
+            thread.join(max(timeout, 0.0))
+            self.abandoned = thread.is_alive()
         return not self.abandoned
 
     def _run(self) -> None:
@@ -110,14 +108,23 @@ class Worker:
         while True:
             self._wake.wait(self._interval)
             self._wake.clear()
-            stopping, ticket = self.stopping, self._requested
-            self._attempt("work", self._work)
-            with self._state:
-                self._completed = ticket
-                self._state.notify_all()
-            if stopping:
+            if self.stopping:
                 break
+            self._turn()
+        self._finish()
+
+    def _turn(self) -> None:
+        ticket = self._requested
+        self._attempt("work", self._work)
+        with self._state:
+            self._completed = ticket
+            self._state.notify_all()
+
+    def _finish(self) -> None:
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        self._turn()
         self._attempt("close", self._close)
+        detach(token)
 
     def _attempt(self, place: str, call: Callable[[], None]) -> None:
         try:

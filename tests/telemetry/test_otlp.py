@@ -145,7 +145,7 @@ def test_a_receiver_that_is_gone_does_not_hold_up_the_end():
 PREAMBLE = """
 import faulthandler, os, sys, threading
 from opentelemetry import metrics, trace
-from asgi_infra.telemetry import flush_telemetry, init_telemetry, shutdown_telemetry, traced
+from asgi_infra.telemetry import flushing_send, init_telemetry, shutdown_telemetry, traced
 
 def work(name):
     traced(name)(lambda: None)()
@@ -271,8 +271,6 @@ def test_a_fork_while_other_threads_use_telemetry_does_not_deadlock(receiver):
 
 
 APP = """
-from contextlib import asynccontextmanager
-
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         while True:
@@ -281,8 +279,8 @@ async def app(scope, receive, send):
                 init_telemetry(service="served", schedule_delay=3600)
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await flush_telemetry()
-                await send({"type": "lifespan.shutdown.complete"})
+                work("in the shutdown")
+                await flushing_send(send)({"type": "lifespan.shutdown.complete"})
                 return
     work(scope["path"])
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -333,4 +331,4 @@ def test_sigterm_under_uvicorn_loses_nothing(receiver):
         if server.poll() is None:
             server.kill()
             server.communicate()
-    assert sorted(receiver.span_names) == sorted(f"/{number}" for number in range(20)), errors
+    assert sorted(receiver.span_names) == sorted([*(f"/{number}" for number in range(20)), "in the shutdown"]), errors
