@@ -19,7 +19,8 @@ request_id_var: ContextVar[str | None] = ContextVar("asgi_infra_request_id", def
 def get_request_id() -> str | None:
     """Return the id of the request that is being handled, or `None` outside of one.
 
-    The value is inherited by tasks and threads that the request starts, background tasks included.
+    The value is inherited by the tasks that the request starts, background tasks included, and by what runs in a thread
+    through `asyncio.to_thread` or anyio. A `threading.Thread` and `loop.run_in_executor` start without it.
 
     Example:
         >>> with bind(request_id="demo-1"):
