@@ -133,7 +133,7 @@ class Engine:
         if not plan.observers:
             await self.app(scope, receive, send)
             return
-        state = scope.get(SCOPE_KEY)
+        state: dict[str, Any] | None = scope.get(SCOPE_KEY)
         if state is not None and state.get("exchange") is not None:
             await self._join(state["exchange"], plan, scope, receive, send)
             return
@@ -163,10 +163,8 @@ class Engine:
         if missing.observers:
             exchange.plan = Plan([*exchange.plan.observers, *missing.observers])
             missing.start(exchange)
-        if (
-            scope.get("path") == exchange.path
-        ):  # a middleware in between may have copied the scope: routers fill the copy
-            exchange.scope = scope
+        if scope.get("path") == exchange.path:
+            exchange.scope = scope  # a copy, where a middleware in between has made one: it is what routers fill
         try:
             await self.app(scope, receive, send)
         finally:

@@ -89,17 +89,30 @@ def test_an_application_that_fails_in_its_lifespan_fails_as_without():
 
 @pytest.mark.parametrize("scope", [http_scope(path="/health"), websocket_scope("/health")], ids=["http", "websocket"])
 def test_nothing_is_wrapped_on_an_excluded_path(scope):
-    given = Given()
-    app, recording = recorded(given, exclude={"*": "/health"})
+    given, recording, before = Given(), Recording(), scope.copy()
     recording.feature = "metrics"
-    app = Engine(given, [recording], exclude={"*": "/health"})
-    before = scope.copy()
-    anyio.run(app, scope, receive, send)
+    anyio.run(Engine(given, [recording], exclude="/health"), scope, receive, send)
     assert given.scope is scope
     assert given.receive is receive
     assert given.send is send
     assert scope == before
     assert recording.calls == ["excluded"]
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_an_excluded_path_gets_nothing_from_any_feature(kind):
+    given, seen = Given(), []
+    scope = {**http_scope(path="/health"), "type": kind}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((get_request_id(), SCOPE_KEY in scope))
+        await given(scope, receive, send)
+
+    anyio.run(everything(app, exclude="/health"), scope, receive, send)
+    assert given.scope is scope
+    assert given.receive is receive
+    assert given.send is send
+    assert seen == [(None, False)]
 
 
 def test_one_feature_can_be_excluded_alone():
