@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .config import TelemetryConfig
 
 _CONSOLE_DELAY = 0.5
+# What the first export imports. A fork in the middle of an import leaves the module locked in the child for ever.
+_EXPORT_IMPORTS = ("encodings.idna", "netrc")
 _OTLP_PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 _SAMPLERS: dict[str, sampling.Sampler] = {
     "always_on": sampling.ALWAYS_ON,
@@ -230,6 +232,8 @@ def _otlp(module: str, name: str, signal: str, config: TelemetryConfig) -> Any:
             )
     try:
         exporter_class = getattr(import_module(f"{_OTLP_PACKAGE}.{module}"), name)
+        for imported in _EXPORT_IMPORTS:
+            import_module(imported)
     except ImportError as exc:
         raise MissingExtraError(_OTLP_PACKAGE, purpose="the otlp exporter", extra="otel") from exc
     return exporter_class(

@@ -25,10 +25,6 @@ FunctionKind = Literal["function", "coroutine", "generator", "async generator"]
 
 
 @overload
-def traced(function: F, /) -> F: ...
-
-
-@overload
 def traced(
     name: str | None = None,
     /,
@@ -38,6 +34,10 @@ def traced(
     kind: SpanKind = SpanKind.INTERNAL,
     redact: Redact | None = None,
 ) -> Callable[[F], F]: ...
+
+
+@overload
+def traced(function: F, /) -> F: ...
 
 
 def traced(

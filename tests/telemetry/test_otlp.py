@@ -175,6 +175,11 @@ def test_the_end_of_the_process_flushes(receiver):
     assert done.stderr == ""
 
 
+def test_a_process_without_spans_ends_without_a_word(receiver):
+    assert run("init_telemetry()", receiver).stderr == ""
+    assert receiver.requests == []
+
+
 def test_an_unhandled_exception_flushes(receiver):
     run("init_telemetry(); work('last'); raise SystemExit(3)", receiver, code=3)
     assert receiver.span_names == ["last"]
