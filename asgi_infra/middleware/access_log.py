@@ -107,14 +107,11 @@ class AccessLog(Observer):
             self._emit(level, self._record(exchange, _LEVELS.get(level) or logging.getLevelName(level)))
 
     def late_error(self, exchange: Exchange, error: BaseException) -> None:
-        # A cancellation is how background work ends when the server stops.
-        level = logging.ERROR if isinstance(error, Exception) else logging.WARNING
-        if self._logger is None or self._logger.isEnabledFor(level):
-            record = self._record(exchange, _LEVELS[level])
-            verb = "failed" if level == logging.ERROR else "stopped"
-            record["message"] = f"background work {verb} after {record['message']}"
+        if self._logger is None or self._logger.isEnabledFor(logging.ERROR):
+            record = self._record(exchange, "ERROR")
+            record["message"] = f"background work failed after {record['message']}"
             record["error_type"] = type_name(error)
-            self._emit(level, record)
+            self._emit(logging.ERROR, record)
 
     def _level_of(self, exchange: Exchange, is_success: bool) -> int:
         if self._level is not None:
