@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -56,6 +57,7 @@ class BatchSpanProcessor(SpanProcessor):
         self._max_queue_size = max_queue_size
         self._max_batch_size = max_batch_size
         self.worker = Worker("asgi-infra-spans", self._drain, self.close, interval=schedule_delay)
+        self._since = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -69,6 +71,7 @@ class BatchSpanProcessor(SpanProcessor):
         """Start afresh in a forked child: the parent exports what it had queued."""
         self.worker.reset()
         self._reset()
+        self._since = time_ns()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span; never blocks."""
@@ -77,6 +80,8 @@ class BatchSpanProcessor(SpanProcessor):
             return
         if self._pid != os.getpid():  # servers that fork in C run no fork hooks
             self.after_fork()
+        if span.start_time is not None and span.start_time < self._since:
+            return  # it began before the fork, and ends in the parent, too
         worker, queue = self.worker, self._queue
         if worker.stopping or len(queue) >= self._max_queue_size:
             with self._counting:

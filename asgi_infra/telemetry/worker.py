@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,9 @@ class Worker:
         self._turn()
         self._attempt("close", self._close)
         detach(token)
+        with self._state:
+            self._completed = sys.maxsize  # nobody waits for a worker that has ended
+            self._state.notify_all()
 
     def _attempt(self, place: str, call: Callable[[], None]) -> None:
         try:

@@ -226,6 +226,28 @@ def test_after_a_fork_parent_and_child_export_their_own_and_nothing_twice(receiv
 
 
 @needs_fork
+def test_a_span_that_is_open_during_a_fork_is_exported_by_the_parent_alone(receiver):
+    run(
+        """
+        init_telemetry()
+
+        @traced("around the fork")
+        def fork():
+            work("before")
+            return os.fork()
+
+        child = fork()
+        work("parent" if child else "child")
+        if not child:
+            os._exit(0 if shutdown_telemetry() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        receiver,
+    )
+    assert sorted(receiver.span_names) == ["around the fork", "before", "child", "parent"]
+
+
+@needs_fork
 def test_children_of_multiprocessing_flush_when_they_end(receiver):
     run(
         """

@@ -527,6 +527,15 @@ def test_after_the_shutdown_nothing_is_collected_and_a_new_start_works():
     assert our_threads() == []
 
 
+def test_flushing_what_has_stopped_is_done_at_once():
+    telemetry = init_telemetry(exporters=[Memory()], metric_exporters=[MetricMemory()])
+    make_span()
+    shutdown_telemetry()
+    started = time.monotonic()
+    assert telemetry.flush(60)
+    assert time.monotonic() - started < 30
+
+
 def test_a_span_that_outlives_its_telemetry_counts_as_dropped():
     telemetry = init_telemetry(exporters=[Memory()])
     span = trace.get_tracer("library").start_span("slow")
