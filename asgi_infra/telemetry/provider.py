@@ -20,6 +20,7 @@ from asgi_infra.errors import InfrastructureError, TelemetryError
 
 from .config import Exporters, TelemetryConfig, resolve
 from .proxy import MeterProviderProxy, TracerProviderProxy
+from .scrub import default_redactor
 from .worker import call_within
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ def _build(config: TelemetryConfig) -> Telemetry:
     if adopted is not None:
         _logger.info("another tracer provider is set (%s): telemetry adopts it", type(adopted).__qualname__)
     try:
+        default_redactor()  # a fork in the middle of its import would leave it half there
         pipeline = Pipeline(config, spans=adopted is None, metrics=not _meter_provider_is_foreign())
     except InfrastructureError:
         raise

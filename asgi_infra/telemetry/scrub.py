@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, TypeAlias
 
 from asgi_infra import faults
-from asgi_infra.redaction import Redactor
 
 Redact: TypeAlias = Callable[[Any], Any]
 """Any value in, a redacted copy out; `asgi_infra.redaction.Redactor` is one."""
@@ -23,7 +22,9 @@ _PRIMITIVES = {str, bool, int, float}
 
 @cache
 def default_redactor() -> Redact:
-    """Return the `Redactor` that is used when nobody gives another."""
+    """Return the `Redactor` that is used when nobody gives another; it is imported then, for it takes its time."""
+    from asgi_infra.redaction import Redactor
+
     return Redactor()
 
 
