@@ -1,0 +1,242 @@
+"""The way of lines to their stream: at once where the stream takes them, else through a bounded queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal
+
+from asgi_infra import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asgi_infra.logs.sink import Sink
+
+Queue = Literal["auto", "always", "never"]
+Overflow = Literal["drop", "block"]
+
+_BATCH: Final = 65_536
+_GATHER: Final = 0.005
+_STEP: Final = 0.2
+_LONGEST_BLOCK: Final = 5.0
+_FOREVER: Final = 1e9
+_LINE_FEED: Final = ord("\n")
+
+
+class Outlet:
+    """Writes lines in the order in which they came, never blocks longer than its policy says, and counts what it lost.
+
+    Whoever gets the lock writes what waits; everybody else only leaves a line in the queue, and nobody waits for the
+    lock. A signal handler or a finaliser that logs in the middle of a write can therefore not deadlock. A thread exists
+    only once a stream has made lines wait.
+
+    Args:
+        sink: Where lines go.
+        queue: `"auto"`, `"always"` or `"never"`; see `configure_logging`.
+        max_bytes: Lines that wait take this much at most (one line more fits if it starts below).
+        overflow: What happens to a line that finds the queue full.
+        notice: Renders the line that tells how many were lost.
+    """
+
+    def __init__(
+        self, sink: Sink, queue: Queue, max_bytes: int, overflow: Overflow, notice: Callable[[int], bytes]
+    ) -> None:
+        self._sink = sink
+        self._direct = queue == "never"
+        self._background = queue == "always" or (queue == "auto" and sink.blocks())
+        self._max_bytes = max_bytes
+        self._blocks = overflow == "block"
+        self._notice = notice
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lost = {"full": 0, "write": 0}
+        self._untold = 0
+        self._partial = self._torn = False
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def put(self, line: bytes) -> None:
+        """Take one line, which ends in a line feed."""
+        if self._size >= self._max_bytes and not self._has_room():
+            self._lost["full"] += 1
+            self._untold += 1
+            return
+        # Two threads may count in the same moment; whoever empties the queue sets the figure right.
+        self._size += len(line)
+        self._lines.append(line)
+        if self._background:
+            if not self._wake.is_set():
+                self._call_thread()
+        elif self._lock.acquire(blocking=False):
+            self._drain_and_release(_FOREVER if self._direct else 0.0)
+        elif self._direct and self._owner != threading.get_ident():
+            self._lock.acquire()
+            self._drain_and_release(_FOREVER)
+
+    def flush(self, timeout: float) -> bool:
+        """Write what waits, for at most `timeout` seconds, and return whether nothing is left."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            if self._owner == threading.get_ident() or not self._lock.acquire(timeout=left):
+                return False
+            try:
+                done = self._drain(min(left, _STEP))
+            finally:
+                self._lock.release()
+            if done or time.monotonic() >= deadline:
+                return done
+
+    def write_through(self) -> None:
+        """Give up the thread: from now on, callers write what the stream takes."""
+        self._background = self._background and self._sink.blocks()
+
+    def close(self, timeout: float) -> bool:
+        """Flush, and end the thread. Lines that come later, from threads that are not done, are written directly."""
+        done = self.flush(timeout)
+        self._background = False
+        self._closed = True
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            self._wake.set()
+            thread.join(min(timeout, 1.0))
+        if self._lines and self._lock.acquire(blocking=False):
+            try:
+                done = self._drain(0.0)
+                self._lost["write"] += len(self._lines)
+                self._lines.clear()
+            finally:
+                self._lock.release()
+        return done
+
+    def after_fork(self) -> None:
+        """Start anew in a child process: what waits is the parent's to write."""
+        self._sink.reset()
+        self._begin()
+
+    def stats(self) -> dict[str, int]:
+        """Return the bytes that wait, and the lines that were lost because the queue was full or a write failed."""
+        return {
+            "queued_bytes": self._size,
+            "lost_queue_full": self._lost["full"],
+            "lost_write_failed": self._lost["write"],
+        }
+
+    def _has_room(self) -> bool:
+        if not self._lines:
+            self._size = 0
+            return True
+        if not self._blocks or self._owner == threading.get_ident():
+            return False
+        deadline = time.monotonic() + _LONGEST_BLOCK
+        while self._size >= self._max_bytes and time.monotonic() < deadline:
+            if self._background:
+                self._call_thread()
+            elif self._lock.acquire(blocking=False):
+                self._drain_and_release(0.0)
+            time.sleep(0.001)
+        return self._size < self._max_bytes
+
+    def _drain_and_release(self, timeout: float) -> None:
+        while True:
+            try:
+                done = self._drain(timeout)
+            finally:
+                self._lock.release()
+            if not done:
+                self._call_thread()
+                return
+            # A line may have come between the last look and the release.
+            if not self._lines or not self._lock.acquire(blocking=False):
+                return
+
+    def _drain(self, timeout: float) -> bool:
+        """Write what waits, with the lock held, and return whether nothing is left."""
+        lines = self._lines
+        self._owner = threading.get_ident()
+        try:
+            while lines:
+                line = lines.popleft()
+                if lines:
+                    line = self._batch(line)
+                if self._torn:
+                    line, self._torn = b"\n" + line, False
+                    self._size += 1
+                size = len(line)
+                try:
+                    written = self._sink.write(line, timeout)
+                except Exception as exc:  # noqa: BLE001
+                    self._failed(line, exc)
+                    self._size -= size
+                    continue
+                self._size -= written
+                if written < size:
+                    lines.appendleft(line[written:])
+                    if written == 0:
+                        return False
+                    self._partial = line[written - 1] != _LINE_FEED
+                    continue
+                self._partial = False
+                if self._untold and not lines:
+                    untold, self._untold = self._untold, 0
+                    lines.append(self._notice(untold))
+            self._size = 0
+            return True
+        finally:
+            self._owner = 0
+
+    def _batch(self, first: bytes) -> bytes:
+        lines, batch, size = self._lines, [first], len(first)
+        while lines and size < _BATCH:
+            batch.append(lines.popleft())
+            size += len(batch[-1])
+        return b"".join(batch)
+
+    def _failed(self, data: bytes, exc: Exception) -> None:
+        lost = data.count(b"\n")
+        self._lost["write"] += lost
+        self._untold += lost
+        self._torn, self._partial = self._partial, False  # the next line must not continue half a line
+        faults.record("logs.write", exc)
+
+    def _call_thread(self) -> None:
+        if self._thread is None and not self._start_thread():
+            # Too late for threads: the interpreter is ending.
+            self.flush(1.0)
+            return
+        self._wake.set()
+
+    def _start_thread(self) -> bool:
+        if self._closed:
+            return False
+        if not self._starting.acquire(blocking=False):
+            return True
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, args=(self._wake,), name="asgi-infra-logs", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:
+            return False
+        finally:
+            self._starting.release()
+        return True
+
+    def _run(self, wake: threading.Event) -> None:
+        while not self._closed:
+            wake.wait()
+            wake.clear()
+            if self._background:
+                time.sleep(_GATHER)  # lines that come together are written together
+            while self._lines and not self._closed:
+                with self._lock:
+                    self._drain(_STEP)

@@ -1,0 +1,97 @@
+"""From what was logged to a line that is written."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import Context
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+
+from asgi_infra import faults
+from asgi_infra.logs.event import Origin, failure_of
+from asgi_infra.logs.messages import plain_message, redacted_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asgi_infra.logs.event import Render
+    from asgi_infra.redaction import Redactor
+
+STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "message", "asctime"}
+"""What a log record has of its own; `taskName` since Python 3.12, `message` and `asctime` once it was formatted."""
+
+_UNWANTED: Final = STANDARD | {"color_message"}  # uvicorn's message for terminals
+_KNOWN_NAMES: Final = 4096
+
+
+class Pipeline:
+    """Redacts, renders and hands on. Never raises.
+
+    Args:
+        render: Makes the line.
+        put: Takes it.
+        redactor: What redacts messages, arguments, fields and exceptions; `None` to leave all as it is.
+        caller: Whether lines say where in the code they come from.
+    """
+
+    def __init__(
+        self, render: Render, put: Callable[[bytes], None], redactor: Redactor | None, *, caller: bool = False
+    ) -> None:
+        self._render = render
+        self._put = put
+        self._redactor = redactor
+        self._caller = caller
+        self._names: dict[str, str] = {}
+
+    def log(
+        self,
+        created: float,
+        level: int,
+        name: str,
+        msg: object,
+        args: Any = None,
+        exc: BaseException | None = None,
+        extra: dict[Any, Any] | None = None,
+        stack: str | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Write one line."""
+        try:
+            redactor = self._redactor
+            if redactor is None:
+                message = plain_message(msg, args)
+            else:
+                message = redacted_message(msg, args, redactor)
+                name = self._names.get(name) or self._redacted_name(name, redactor)
+                if extra:
+                    extra = redactor.attributes(extra)
+                if stack is not None:
+                    stack = redactor.text(stack)
+            failure = None if exc is None else failure_of(exc, redactor)
+            line = self._render(created, level, name, message, extra, failure, stack, origin)
+        except Exception as error:  # noqa: BLE001
+            faults.record("logs.render", error)
+            line = self._render(created, level, "asgi_infra.logs", f"a record that raised {type(error).__name__}")
+        self._put(line)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write one line of a record that the standard library has made."""
+        exc = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        stack = record.stack_info
+        if exc is None and record.exc_text:  # it came from another process
+            stack = record.exc_text if not stack else f"{record.exc_text}\n{stack}"
+        extra = {name: value for name, value in record.__dict__.items() if name not in _UNWANTED}
+        origin = Origin(record.pathname, record.lineno, record.funcName) if self._caller else None
+        self.log(record.created, record.levelno, record.name, record.msg, record.args, exc, extra, stack, origin)
+
+    def notice(self, lost: int) -> bytes:
+        """Render the line that tells how many lines were lost."""
+        text = f"{lost} log lines were lost before this one"
+        # Not in the context of the request that happens to come next.
+        return Context().run(self._render, time(), logging.WARNING, "asgi_infra.logs", text, {"lost": lost})
+
+    def _redacted_name(self, name: str, redactor: Redactor) -> str:
+        if len(self._names) >= _KNOWN_NAMES:
+            self._names.clear()
+        redacted = self._names[name] = redactor.text(name)
+        return redacted
