@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from typing import Any
 
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.engine import Engine, Observer
+from asgi_infra.middleware.metrics import Metrics
+from asgi_infra.middleware.stack import InfraMiddleware
+from asgi_infra.middleware.tracing import Tracing
 
 EMPTY = {"type": "http.request", "body": b"", "more_body": False}
 GONE = {"type": "http.disconnect"}
@@ -80,3 +93,34 @@ def sends(*messages: Any, receives: int = 0, raises: BaseException | None = None
 def recorded(app: Any, headers: dict[bytes, bytes] | None = None, **options: Any) -> tuple[Engine, Recording]:
     recording = Recording(headers)
     return Engine(app, [recording], **options), recording
+
+
+OK = head(headers=[(b"a", b"1")]), body(b"ok")
+
+
+def everything(app: Any, **options: Any) -> InfraMiddleware:
+    return InfraMiddleware(
+        app,
+        **{
+            "tracing": Tracing(tracer_provider=TracerProvider(shutdown_on_exit=False)),
+            "metrics": Metrics(registry=CollectorRegistry()),
+            "access_log": AccessLog(stream=io.StringIO(), replace_server_log=False),
+            **options,
+        },
+    )
+
+
+def starlette_app(background: Any = None) -> Starlette:
+    def boom(request: Any) -> None:
+        raise LookupError("broken on purpose")
+
+    async def fine(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("fine", background=None if background is None else BackgroundTask(background))
+
+    return Starlette(routes=[Route("/boom", boom), Route("/fine", fine)])
+
+
+def at_once(call: Any) -> None:
+    """Run a coroutine that never waits."""
+    with suppress(StopIteration):
+        call.send(None)

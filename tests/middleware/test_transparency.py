@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import importlib.util
-import io
 import sys
 import warnings
 from pathlib import Path
@@ -16,29 +15,14 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client import CollectorRegistry
-from recording import EMPTY, GONE, request
+from recording import EMPTY, GONE, everything, request
 
-from asgi_infra.middleware.access_log import AccessLog
-from asgi_infra.middleware.metrics import Metrics
-from asgi_infra.middleware.stack import InfraMiddleware
-from asgi_infra.middleware.tracing import Tracing
 from asgi_infra.testing import Driven, drive, http_scope, websocket_scope
 
 APPS = Path(__file__).parents[1] / "matrix" / "apps"
 OURS = {"asgi_infra", "fastapi.telemetry", "starlette.opentelemetry"}
 """What the scope holds for and because of us."""
 HEADS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
-
-
-def everything(app: Any) -> InfraMiddleware:
-    return InfraMiddleware(
-        app,
-        tracing=Tracing(tracer_provider=TracerProvider(shutdown_on_exit=False)),
-        metrics=Metrics(registry=CollectorRegistry()),
-        access_log=AccessLog(stream=io.StringIO(), replace_server_log=False),
-    )
 
 
 def without_id(message: Any) -> Any:
