@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "asgi_infra.lines": 1,
     "asgi_infra.paths": 1,
     "asgi_infra.redaction": 1,
+    "asgi_infra.shutdown": 1,
     # 2: contracts
     "asgi_infra.tokens": 2,
     "asgi_infra.audit": 2,

@@ -57,10 +57,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], int]:
 
 @pytest.fixture(autouse=True)
 def _server_loggers() -> Iterator[None]:
-    before = {name: logging.getLogger(name).disabled for name in SERVER_LOGGERS}
+    loggers = [logging.getLogger(name) for name in SERVER_LOGGERS]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = False
     yield
-    for name, disabled in before.items():
-        logging.getLogger(name).disabled = disabled
+    for logger, disabled in zip(loggers, before, strict=True):
+        logger.disabled = disabled
 
 
 @pytest.fixture
