@@ -15,7 +15,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.paths import FEATURES, Globs, PathRules, app_path
+from asgi_infra.globs import Globs
+from asgi_infra.paths import FEATURES, PathRules, app_path
 
 EVERY = frozenset(FEATURES)
 
@@ -565,7 +566,8 @@ def test_the_count_of_steps_is_of_the_matching_that_is_done(pair):
 
 def test_hostile_patterns_and_paths_of_100_kb_come_to_an_end():
     code = f"""
-from asgi_infra.paths import Globs, PathRules
+from asgi_infra.globs import Globs
+from asgi_infra.paths import PathRules
 paths = ["/" + "a" * 100_000, "/a" * 50_000, "/" * 100_000, "/aaaaaaaa" * 11_000, "/." * 50_000]
 for pattern in {[pattern for pattern, _ in HOSTILE]!r}:
     rules, globs = PathRules(pattern), Globs(pattern)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asgi_infra.telemetry import flush_telemetry
+from asgi_infra.shutdown import flush_all
 
 if TYPE_CHECKING:
     from asgi_infra.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,7 +41,7 @@ class FlushAtEnd:
             nonlocal answered
             answered = True
             if message["type"] in _ENDS:
-                await flush_telemetry()
+                await flush_all()
             await send(message)
 
         try:

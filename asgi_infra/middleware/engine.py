@@ -12,6 +12,7 @@ from asgi_infra import faults
 from asgi_infra.middleware.exchange import Exchange, place
 from asgi_infra.middleware.proxies import TrustedProxies
 from asgi_infra.paths import PathRules, app_path
+from asgi_infra.shutdown import flushing_send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,8 +85,9 @@ class Plan:
 class Engine:
     """An ASGI middleware that shows every exchange to its observers.
 
-    Excluded paths, lifespan and unknown scopes reach the application with nothing wrapped. An engine that finds the
-    live exchange of an outer one in the scope only adds the features that are missing there.
+    Excluded paths and unknown scopes reach the application with nothing wrapped; a lifespan passes as it is, and
+    telemetry and logs are flushed before the server hears that it is over. An engine that finds the live exchange of
+    an outer one in the scope only adds the features that are missing there.
 
     Args:
         app: The ASGI application to wrap.
@@ -117,7 +119,7 @@ class Engine:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, flushing_send(send) if kind == "lifespan" else send)
             return
         plan = self._plan
         if self._skipped is not None:

@@ -138,7 +138,6 @@ class Tracing(Observer):
     def close(self, exchange: Exchange) -> None:
         if exchange.span_token is not None:
             detach(exchange.span_token)
-            exchange.span_token = None
 
     def _adopted(self, exchange: Exchange, context: Context) -> bool:
         span = foreign_server_span(trace.get_current_span(context), exchange)

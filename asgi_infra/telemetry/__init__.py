@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from .config import TelemetryConfig
-from .decorator import traced
-from .lifespan import flushing_send
-from .provider import (
+from asgi_infra.telemetry.config import TelemetryConfig
+from asgi_infra.telemetry.decorator import traced
+from asgi_infra.telemetry.provider import (
     Telemetry,
     flush_telemetry,
     get_telemetry,
@@ -21,7 +20,6 @@ __all__ = [
     "Telemetry",
     "TelemetryConfig",
     "flush_telemetry",
-    "flushing_send",
     "get_telemetry",
     "init_telemetry",
     "reset_telemetry_for_tests",

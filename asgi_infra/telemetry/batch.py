@@ -12,8 +12,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from asgi_infra import faults
-
-from .worker import Worker
+from asgi_infra.telemetry.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,16 +17,15 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from asgi_infra.errors import ConfigurationError, MissingExtraError
-
-from .batch import BatchSpanProcessor
-from .metrics import IntervalMetricReader
-from .redacting import RedactingSpanExporter
-from .worker import call_within
+from asgi_infra.telemetry.batch import BatchSpanProcessor
+from asgi_infra.telemetry.metrics import IntervalMetricReader
+from asgi_infra.telemetry.redacting import RedactingSpanExporter
+from asgi_infra.telemetry.worker import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .config import TelemetryConfig
+    from asgi_infra.telemetry.config import TelemetryConfig
 
 _CONSOLE_DELAY = 0.5
 # What the first export imports. A fork in the middle of an import leaves the module locked in the child for ever.

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from opentelemetry.trace import SpanKind
 
 from asgi_infra.errors import ConfigurationError
-
-from .drive import async_driver, drive_coroutine, driver, hand_over, is_generator_coroutine
-from .spans import SpanRecipe, begin, current_provider
+from asgi_infra.telemetry.drive import async_driver, drive_coroutine, driver, hand_over, is_generator_coroutine
+from asgi_infra.telemetry.spans import SpanRecipe, begin, current_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 
-    from .scrub import Redact
+    from asgi_infra.telemetry.scrub import Redact
 
 F = TypeVar("F")
 CODE_FUNCTION_NAME = "code.function.name"  # in the semantic conventions from 1.30 on

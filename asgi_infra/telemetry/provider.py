@@ -17,16 +17,16 @@ from opentelemetry import metrics, trace
 
 from asgi_infra import faults
 from asgi_infra.errors import InfrastructureError, TelemetryError
-
-from .config import Exporters, TelemetryConfig, resolve
-from .proxy import MeterProviderProxy, TracerProviderProxy
-from .scrub import default_redactor
-from .worker import call_within
+from asgi_infra.shutdown import at_shutdown
+from asgi_infra.telemetry.config import Exporters, TelemetryConfig, resolve
+from asgi_infra.telemetry.proxy import MeterProviderProxy, TracerProviderProxy
+from asgi_infra.telemetry.scrub import default_redactor
+from asgi_infra.telemetry.worker import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .build import Pipeline
+    from asgi_infra.telemetry.build import Pipeline
 
 _logger = logging.getLogger("asgi_infra.telemetry")
 
@@ -187,6 +187,7 @@ def init_telemetry(
         telemetry = _build(config)
         _publish(telemetry)
         _current = telemetry
+        at_shutdown(flush_telemetry)
     if previous is not None:
         previous._shutdown(
             time.monotonic() + previous.config.shutdown_timeout, keep=(*config.exporters, *config.metric_exporters)
@@ -255,7 +256,7 @@ def _build(config: TelemetryConfig) -> Telemetry:
         return Telemetry(config, "disabled")
     adopted = _foreign_tracer_provider()
     try:
-        from .build import Pipeline
+        from asgi_infra.telemetry.build import Pipeline
     except ImportError as exc:
         if not _said_unavailable:
             _said_unavailable = True

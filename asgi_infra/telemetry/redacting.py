@@ -9,14 +9,14 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Link, Status
 
-from .scrub import default_redactor, scrub_attributes, scrub_text
+from asgi_infra.telemetry.scrub import default_redactor, scrub_attributes, scrub_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace.export import SpanExportResult
 
-    from .scrub import Redact
+    from asgi_infra.telemetry.scrub import Redact
 
 
 class RedactingSpanExporter(SpanExporter):

@@ -17,8 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from asgi_infra import faults
 from asgi_infra._version import __version__
-
-from .scrub import scrub_attributes, scrub_text
+from asgi_infra.telemetry.scrub import scrub_attributes, scrub_text
 
 if TYPE_CHECKING:
     import inspect
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from .scrub import Redact
+    from asgi_infra.telemetry.scrub import Redact
 
 _SCOPE = "asgi_infra.telemetry"
 _CONTROL_FLOW = (StopIteration, StopAsyncIteration)

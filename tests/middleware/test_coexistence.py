@@ -202,3 +202,16 @@ def test_on_an_excluded_path_fastapi_makes_no_server_span_either(exporter: InMem
     ask(TracingMiddleware(fastapi_app(), exclude={"tracing": "/items/*"}))
 
     assert servers(exporter) == []
+
+
+def test_a_span_that_an_inner_middleware_added_is_ended_when_the_application_fails(
+    exporter: InMemorySpanExporter,
+) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        ask(Engine(TracingMiddleware(broken), [RequestID()]))
+
+    (server,) = servers(exporter)
+    assert server.attributes["error.type"] == "ValueError"

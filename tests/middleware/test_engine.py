@@ -33,8 +33,8 @@ async def send(message: Any) -> None:
 # What is wrapped, and what is not
 
 
-@pytest.mark.parametrize("scope", [{"type": "lifespan", "state": {}}, {"type": "webtransport", "path": "/"}], ids=str)
-def test_other_scopes_reach_the_application_untouched(scope):
+def test_other_scopes_reach_the_application_untouched():
+    scope = {"type": "webtransport", "path": "/"}
     given, before = Given(), scope.copy()
     anyio.run(everything(given), scope, receive, send)
     assert given.scope is scope

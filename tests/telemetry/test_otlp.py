@@ -145,7 +145,8 @@ def test_a_receiver_that_is_gone_does_not_hold_up_the_end():
 PREAMBLE = """
 import faulthandler, os, sys, threading
 from opentelemetry import metrics, trace
-from asgi_infra.telemetry import flushing_send, init_telemetry, shutdown_telemetry, traced
+from asgi_infra.shutdown import flushing_send
+from asgi_infra.telemetry import init_telemetry, shutdown_telemetry, traced
 
 def work(name):
     traced(name)(lambda: None)()
