@@ -97,7 +97,11 @@ class AccessLog(Observer):
 
     def end(self, exchange: Exchange) -> None:
         if self._plain and exchange.outcome == "ok" and exchange.duration < self._slow:
-            self._print(self._record(exchange, "INFO"))
+            record = self._record(exchange, "INFO")
+            try:
+                self._write(self._encode(record) + b"\n")
+            except Exception:  # noqa: BLE001
+                self._print(record)
             return
         is_success = exchange.outcome == "ok" and exchange.duration < self._slow
         level = self._level_of(exchange, is_success)
@@ -131,10 +135,8 @@ class AccessLog(Observer):
     def _record(self, exchange: Exchange, level: str) -> dict[str, Any]:
         method, path, status, span = exchange.method, exchange.path, exchange.status, exchange.span
         first_byte = exchange.first_byte
-        if not path.isascii() or len(path) > MAX_TEXT:
-            path = text(path)
-        if len(method) > MAX_TEXT:
-            method = text(method)
+        if len(path) + len(method) > MAX_TEXT or not path.isascii():
+            method, path = text(method), text(path)
         trace_id = span_id = None
         if span is not None and (context := span.get_span_context()).trace_id:
             trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
