@@ -8,6 +8,7 @@ import msgspec
 
 from asgi_infra import faults
 from asgi_infra.context import request_id_var
+from asgi_infra.logs.levels import LEVELS
 from asgi_infra.logs.schemas import severity_number
 from asgi_infra.logs.spans import current_span
 from asgi_infra.logs.values import mended, safe_repr
@@ -37,6 +38,7 @@ class JSONLines:
         self._schema = schema
         self._timestamp, self._stamp = schema.timestamp, schema.stamp
         self._level, self._level_text = schema.level, schema.level_text
+        self._levels = {number: schema.level_text(number) for number in LEVELS.values()}
         self._logger, self._message = schema.logger, schema.message
         self._nest = schema.nest
         self._request_id = schema.request_id
@@ -65,7 +67,7 @@ class JSONLines:
         """Return the line."""
         record: dict[Any, Any] = {
             self._timestamp: self._stamp(created),
-            self._level: self._level_text(level),
+            self._level: self._levels.get(level) or self._level_text(level),
             self._message: message,
         }
         if self._logger is not None:

@@ -85,6 +85,8 @@ class Outlet:
     def flush(self, timeout: float) -> bool:
         """Write what waits, for at most `timeout` seconds, and return whether nothing is left."""
         deadline = time.monotonic() + timeout
+        if self._background and self._sink.blocks() and self._start_thread():
+            return self._wait_for_thread(deadline)
         while True:
             left = max(deadline - time.monotonic(), 0.0)
             if self._owner == threading.get_ident() or not self._lock.acquire(timeout=left):
@@ -95,6 +97,15 @@ class Outlet:
                 self._lock.release()
             if done or time.monotonic() >= deadline:
                 return done
+
+    def _wait_for_thread(self, deadline: float) -> bool:
+        """Wait for lines that only the thread may write, since nobody can tell how long that takes."""
+        while self._lines or self._lock.locked():
+            if time.monotonic() >= deadline:
+                return False
+            self._wake.set()
+            time.sleep(0.001)
+        return True
 
     def write_through(self) -> None:
         """Give up the thread: from now on, callers write what the stream takes."""
@@ -111,9 +122,10 @@ class Outlet:
             thread.join(min(timeout, 1.0))
         if self._lines and self._lock.acquire(blocking=False):
             try:
-                done = self._drain(0.0)
+                done = not self._sink.blocks() and self._drain(0.0)
                 self._lost["write"] += len(self._lines)
                 self._lines.clear()
+                self._size = 0
             finally:
                 self._lock.release()
         return done

@@ -8,6 +8,8 @@ from contextlib import suppress
 from itertools import count, islice
 from typing import Any, Final
 
+import msgspec
+
 _MAX_DEPTH: Final = 16
 _MAX_ITEMS: Final = 1000
 _MAX_CONTAINERS: Final = 1000
@@ -60,6 +62,7 @@ def _mended(value: Any, depth: int, taken: count[int]) -> Any:
                 pairs = islice(value.items(), _MAX_ITEMS)
                 return {safe_text(key): _mended(item, depth + 1, taken) for key, item in pairs}
             return [_mended(item, depth + 1, taken) for item in islice(value, _MAX_ITEMS)]
+        return msgspec.Raw(msgspec.json.encode(value))  # a datetime, a UUID, a dataclass
     return safe_repr(value)
 
 
@@ -71,4 +74,4 @@ def _digits(value: int) -> str:
     try:
         return str(int(value))
     except ValueError:  # more digits than Python is willing to make
-        return hex(value) if value.bit_length() <= _MAX_TEXT else f"<int of {value.bit_length()} bits>"
+        return f"<int of {value.bit_length()} bits>"

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from io import BytesIO
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from asgi_infra import InfraMiddleware
+from asgi_infra.context import bind
+from asgi_infra.logs import configure_logging
+
+logger = logging.getLogger("shop.context")
+
+
+def span(trace_id, span_id, sampled):
+    flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
+    return trace.use_span(NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags)))
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_line_has_request_trace_and_span_sampled_or_not(configure, lines, sampled):
+    configure()
+    with bind(request_id="r-1"), span(0xABC, 0xDEF, sampled):
+        logger.info("inside")
+    line = lines.one
+    assert line["request_id"] == "r-1"
+    assert line["trace_id"] == f"{0xABC:032x}"
+    assert line["span_id"] == f"{0xDEF:016x}"
+
+
+def test_a_line_outside_of_a_request_has_none_of_them(configure, lines):
+    configure()
+    with bind(request_id="r-1"), span(1, 2, True):
+        logger.info("inside")
+    logger.info("outside")
+    assert lines.all[1].keys() == {"timestamp", "level", "logger", "message"}
+
+
+def test_an_invalid_span_is_none(configure, lines):
+    configure()
+    with span(0, 0, True):
+        logger.info("x")
+    assert "trace_id" not in lines.one
+
+
+@settings(max_examples=25, deadline=None)
+@given(plan=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=40))
+def test_property_14_interleaved_requests_write_their_own_ids(plan):
+    """Requests take turns in any order; each line has the ids of the request that wrote it."""
+    stream = BytesIO()
+    setup = configure_logging("INFO", stream=stream)
+
+    async def request(number, turns):
+        with bind(request_id=f"r-{number}"), span(number + 1, number + 1, bool(number % 2)):
+            for _ in range(turns):
+                logger.info("%d", number)
+                await asyncio.sleep(0)
+
+    async def main():
+        await asyncio.gather(*(request(number, turns) for number, turns in plan))
+        logger.info("done")
+
+    try:
+        asyncio.run(main())
+    finally:
+        setup.close()
+    *inside, last = map(json.loads, stream.getvalue().splitlines())
+    assert len(inside) == sum(turns for _, turns in plan)
+    for line in inside:
+        number = int(line["message"])
+        assert line["request_id"] == f"r-{number}"
+        assert line["trace_id"] == f"{number + 1:032x}"
+    assert last.keys() == {"timestamp", "level", "logger", "message"}
+
+
+@pytest.mark.anyio
+async def test_requests_through_the_middleware_write_their_own_ids(configure, lines):
+    configure()
+
+    async def app(scope, receive, send):
+        for _ in range(3):
+            logger.info("%s", scope["path"])
+            await anyio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    wrapped = InfraMiddleware(app, access_log=False, metrics=False)
+
+    async def ask(number):
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": f"/{number}",
+            "query_string": b"",
+            "headers": [(b"x-request-id", f"request-{number}".encode())],
+        }
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            return None
+
+        await wrapped(scope, receive, send)
+
+    async with anyio.create_task_group() as group:
+        for number in range(10):
+            group.start_soon(ask, number)
+    logger.info("done")
+    *inside, last = lines.all
+    assert len(inside) == 30
+    assert all(line["request_id"] == "request-" + line["message"][1:] for line in inside)
+    assert "request_id" not in last
+
+
+def test_a_line_from_a_thread_of_its_own_has_no_ids(configure, lines):
+    configure()
+    with bind(request_id="r-1"):
+        thread = threading.Thread(target=logger.info, args=("elsewhere",))
+        thread.start()
+        thread.join()
+    assert "request_id" not in lines.one
+
+
+def test_queued_lines_have_the_ids_of_the_time_of_the_call(configure, lines):
+    setup = configure(queue="always")
+    for number in range(20):
+        with bind(request_id=f"r-{number}"):
+            logger.info("%d", number)
+    assert setup.flush()
+    assert [line["request_id"] for line in lines.all] == [f"r-{number}" for number in range(20)]
