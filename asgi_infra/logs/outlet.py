@@ -144,9 +144,6 @@ class Outlet:
         }
 
     def _has_room(self) -> bool:
-        if not self._lines:
-            self._size = 0
-            return True
         if not self._blocks or self._owner == threading.get_ident():
             return False
         deadline = time.monotonic() + _LONGEST_BLOCK
