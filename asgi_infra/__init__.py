@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TokenStoreError,
     )
     from asgi_infra.middleware.access_log import AccessLog, AccessLogMiddleware
+    from asgi_infra.middleware.hooks import publish_routes
     from asgi_infra.middleware.install import install
     from asgi_infra.middleware.metrics import Metrics, MetricsMiddleware
     from asgi_infra.middleware.metrics_endpoint import metrics_app
@@ -51,6 +52,7 @@ _HOMES = {
         "TokenStoreError",
     ),
     "asgi_infra.middleware.access_log": ("AccessLog", "AccessLogMiddleware"),
+    "asgi_infra.middleware.hooks": ("publish_routes",),
     "asgi_infra.middleware.install": ("install",),
     "asgi_infra.middleware.metrics": ("Metrics", "MetricsMiddleware"),
     "asgi_infra.middleware.metrics_endpoint": ("metrics_app",),
@@ -89,6 +91,7 @@ __all__ = [
     "init_telemetry",
     "install",
     "metrics_app",
+    "publish_routes",
     "shutdown_telemetry",
     "traced",
 ]

@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from zlib import crc32
 
 import msgspec
@@ -17,7 +17,7 @@ from asgi_infra.lines import LineWriter
 from asgi_infra.middleware.attributes import MAX_TEXT, text
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.options import require_flag, require_hook, require_number, shown
-from asgi_infra.middleware.outcome import type_name
+from asgi_infra.middleware.outcome import assumed_status, type_name
 from asgi_infra.redaction import redact_query
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ class AccessLog(Observer):
         self._fields = fields
         # With nothing to decide, the usual line takes the shortest way.
         self._plain = logger is None and level is None and sample == 1
-        if replace_server_log:
+        self._replaces = replace_server_log
+        self.startup()
+
+    def startup(self) -> None:
+        # Once more when the server starts: some import the application before they set up their logging.
+        if self._replaces:
             for server_logger in map(logging.getLogger, SERVER_LOGGERS):
                 server_logger.disabled = server_logger is not self._logger
 
@@ -134,6 +139,8 @@ class AccessLog(Observer):
 
     def _record(self, exchange: Exchange, level: str) -> dict[str, Any]:
         method, path, status, span = exchange.method, exchange.path, exchange.status, exchange.span
+        if status is None:
+            status = assumed_status(exchange.outcome)
         first_byte = exchange.first_byte
         if len(path) + len(method) > MAX_TEXT or not path.isascii():
             method, path = text(method), text(path)
@@ -213,6 +220,19 @@ _OF_THE_RECORD = frozenset({"timestamp", "level", "logger", "message"})
 _TAKEN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"asctime"}
 
 
+class AccessLogOptions(TypedDict, total=False):
+    """The options of `AccessLogMiddleware`."""
+
+    service: str | None
+    stream: IO[Any] | None
+    logger: logging.Logger | str | None
+    slow: float | None
+    sample: float
+    level: Callable[[Exchange], int] | None
+    fields: Callable[[Exchange], Mapping[str, Any]] | None
+    replace_server_log: bool
+
+
 class AccessLogMiddleware(Engine):
     """Write one structured line an exchange.
 
@@ -248,6 +268,6 @@ class AccessLogMiddleware(Engine):
         *,
         exclude: Exclude = (),
         trusted_proxies: str | Sequence[str] = (),
-        **options: Any,
+        **options: Unpack[AccessLogOptions],
     ) -> None:
         super().__init__(app, [AccessLog(**options)], exclude=exclude, trusted_proxies=trusted_proxies)

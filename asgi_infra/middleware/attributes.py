@@ -35,8 +35,9 @@ class RequestAttributes:
         if query := scope.get("query_string"):
             attributes["url.query"] = redact_query(query[:MAX_TEXT].decode("utf-8", "replace"))
         peer = scope.get("client")
-        if peer and peer[0]:
+        if exchange.client is not None:
             attributes["client.address"] = exchange.client
+        if peer and peer[0]:
             attributes["network.peer.address"], port = peer
             if type(port) is int or (port := _port(peer)) is not None:
                 attributes["network.peer.port"] = port

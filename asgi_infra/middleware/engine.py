@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgi_infra import faults
+from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.exchange import Exchange, place
 from asgi_infra.middleware.proxies import TrustedProxies
 from asgi_infra.paths import PathRules, app_path
@@ -37,6 +38,9 @@ class Observer:
 
     def wraps(self, app: ASGIApp) -> None:
         """Called once, with the application that the engine wraps."""
+
+    def startup(self) -> None:
+        """Called when the server starts the application, where it tells (`lifespan`)."""
 
     def excluded(self, scope: Scope) -> None:
         """Called instead of everything else when a path rule skips the feature."""
@@ -104,22 +108,23 @@ class Engine:
         exclude: Exclude = (),
         trusted_proxies: str | Sequence[str] = (),
     ) -> None:
+        if not callable(app):
+            raise ConfigurationError(f"app must be an ASGI application, not {type(app).__name__}")
         self.app = app
         rules = PathRules.of(exclude)
         self._skipped = rules.skipped if rules else None
         self._proxies = TrustedProxies(trusted_proxies) or None
         self._plan = Plan(observers)
         self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
-        for observer in observers:
-            try:
-                observer.wraps(app)
-            except Exception as exc:  # noqa: BLE001
-                faults.record(place(observer.wraps), exc)
+        self._tell(_overridden(observers, "wraps"), app)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
-            await self.app(scope, receive, flushing_send(send) if kind == "lifespan" else send)
+            if kind == "lifespan":
+                send = flushing_send(send)
+                self._tell(_overridden(self._plan.observers, "startup"))
+            await self.app(scope, receive, send)
             return
         plan = self._plan
         if self._skipped is not None:
@@ -177,6 +182,13 @@ class Engine:
             proxies.apply(exchange)
         except Exception as exc:  # noqa: BLE001
             faults.record("engine.proxies", exc)
+
+    def _tell(self, methods: Sequence[Callable[..., None]], *arguments: Any) -> None:
+        for method in methods:
+            try:
+                method(*arguments)
+            except Exception as exc:  # noqa: BLE001
+                faults.record(place(method), exc)
 
     def _plan_without(self, skipped: frozenset[str]) -> Plan:
         plan = self._plans.get(skipped)

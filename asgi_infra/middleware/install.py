@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.hooks import publish_routes
@@ -10,14 +10,14 @@ from asgi_infra.middleware.hooks import publish_routes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asgi_infra.middleware.stack import InfraMiddleware
+    from asgi_infra.middleware.stack import InfraMiddleware, InfraOptions
     from asgi_infra.types import ASGIApp
 
 _Duck: TypeAlias = Any
 """An application of any framework, known by its attributes alone."""
 
 
-def install(app: _Duck, **options: _Duck) -> _Duck:
+def install(app: _Duck, **options: Unpack[InfraOptions]) -> _Duck:
     """Put `InfraMiddleware` around an application, outside of all that the framework does, and return what to serve.
 
     | application | what is returned |
@@ -77,7 +77,7 @@ class _Build:
         return self._middleware
 
 
-def _install_in_starlette(app: _Duck, options: dict[str, Any]) -> None:
+def _install_in_starlette(app: _Duck, options: InfraOptions) -> None:
     from asgi_infra.middleware.stack import InfraMiddleware
 
     if isinstance(app.build_middleware_stack, _Build):

@@ -56,14 +56,16 @@ class KnownMethods:
 
 def _validated(methods: Iterable[str], source: str) -> tuple[str, ...]:
     if isinstance(methods, str):
-        raise ConfigurationError(f"{source} is one string, {methods!r:.80}; give a list of methods, such as ['GET']")
+        raise ConfigurationError(
+            f"{source} must be a list of methods, such as ['GET'], not the one string {methods!r:.80}"
+        )
     try:
         names = tuple(dict.fromkeys(methods))
     except TypeError as exc:
-        raise ConfigurationError(f"{source} has to be a list of methods, not {type(methods).__name__}") from exc
+        raise ConfigurationError(f"{source} must be a list of methods, not {type(methods).__name__}") from exc
     if not names:
-        raise ConfigurationError(f"{source} is empty; give at least one method, or leave it out")
+        raise ConfigurationError(f"{source} must have at least one method; leave it out for the usual ones")
     for name in names:
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"{source} holds {name!r:.80}, which is no HTTP method; methods are like 'GET'")
+            raise ConfigurationError(f"{source} must hold HTTP methods such as 'GET', not {name!r:.80}")
     return names

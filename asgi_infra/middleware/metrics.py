@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
 
 from asgi_infra import faults
 from asgi_infra.errors import ConfigurationError
@@ -11,6 +11,7 @@ from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.methods import OTHER, KnownMethods
 from asgi_infra.middleware.metrics_families import clean
 from asgi_infra.middleware.metrics_spec import DURATION_BUCKETS, MAX_SERIES, SIZE_BUCKETS, Spec
+from asgi_infra.middleware.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +70,7 @@ class Metrics(Observer):
     def __init__(
         self,
         *,
-        naming: str = "prometheus",
+        naming: Literal["prometheus", "semconv"] = "prometheus",
         prefix: str = "",
         labels: Mapping[str, LabelCallable] | None = None,
         buckets: Sequence[float] = DURATION_BUCKETS,
@@ -82,7 +83,7 @@ class Metrics(Observer):
     ) -> None:
         labels = {} if labels is None else labels
         if not isinstance(exemplars, bool):
-            raise ConfigurationError(f"exemplars is of type {type(exemplars).__name__}; it has to be True or False")
+            raise ConfigurationError(f"exemplars must be True or False, not {shown(exemplars)}")
         spec = Spec.of(
             naming=naming,
             prefix=prefix,
@@ -156,6 +157,21 @@ class Metrics(Observer):
         return tuple(extra)
 
 
+class MetricsOptions(TypedDict, total=False):
+    """The options of `MetricsMiddleware`."""
+
+    naming: Literal["prometheus", "semconv"]
+    prefix: str
+    labels: Mapping[str, LabelCallable] | None
+    buckets: Sequence[float]
+    size_buckets: Sequence[float]
+    max_series: int
+    known_methods: Iterable[str] | None
+    exemplars: bool
+    registry: CollectorRegistry | None
+    meter: bool | MeterProvider
+
+
 class MetricsMiddleware(Engine):
     """Measures every exchange, and nothing else.
 
@@ -178,7 +194,7 @@ class MetricsMiddleware(Engine):
         *,
         exclude: Exclude = (),
         trusted_proxies: str | Sequence[str] = (),
-        **options: Any,
+        **options: Unpack[MetricsOptions],
     ) -> None:
         super().__init__(app, [Metrics(**options)], exclude=exclude, trusted_proxies=trusted_proxies)
 

@@ -50,14 +50,23 @@ def metrics_app(registry: CollectorRegistry | None = None, *, compress: bool = T
         ConfigurationError: `registry` is no registry, or the directory of `PROMETHEUS_MULTIPROC_DIR` is missing.
 
     Example:
-        >>> app.mount("/metrics", metrics_app())
+        >>> app.add_route("/metrics", metrics_app())  # Starlette, FastAPI
+        >>> app.mount("/metrics", metrics_app())  # answers at /metrics/, and redirects to it
     """
-    gather = _source(registry)
+    return _MetricsApp(_source(registry), compress)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+
+class _MetricsApp:
+    """An object and not a function, so that routers take it for an application and not for an endpoint."""
+
+    def __init__(self, gather: Callable[[], Collector], compress: bool) -> None:
+        self._gather = gather
+        self._compress = compress
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            status, headers, body = await _answer(scope, gather, compress)
+            status, headers, body = await _answer(scope, self._gather, self._compress)
             headers.append((b"content-length", str(len(body)).encode()))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -66,15 +75,13 @@ def metrics_app(registry: CollectorRegistry | None = None, *, compress: bool = T
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
-    return app
-
 
 def _source(registry: CollectorRegistry | None) -> Callable[[], Collector]:
     from prometheus_client import REGISTRY
 
     if registry is not None and not hasattr(registry, "collect"):
         raise ConfigurationError(
-            f"registry is of type {type(registry).__name__}; it has to be a prometheus_client.CollectorRegistry"
+            f"registry must be a prometheus_client.CollectorRegistry, not of type {type(registry).__name__}"
         )
     if registry is None and os.environ.get(MULTIPROCESS_VARIABLE):
         from asgi_infra.middleware.metrics_multiprocess import all_workers, check_environment

@@ -30,7 +30,7 @@ class MeterDuration:
     def __init__(self, meter: object, buckets: tuple[float, ...], max_series: int) -> None:
         if meter is not True and not isinstance(meter, MeterProvider):
             raise ConfigurationError(
-                f"meter is of type {type(meter).__name__}; it has to be True, False or an OpenTelemetry MeterProvider"
+                f"meter must be True, False or an OpenTelemetry MeterProvider, not of type {type(meter).__name__}"
             )
         self._histogram = get_meter(
             "asgi_infra", __version__, None if meter is True else meter, "https://opentelemetry.io/schemas/1.29.0"

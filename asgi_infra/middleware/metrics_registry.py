@@ -88,7 +88,7 @@ def table_for(registry: CollectorRegistry | None, spec: Spec) -> Table:
             tables = _process_tables if multiprocess else _tables.setdefault(registry, {})
         except TypeError as exc:
             raise ConfigurationError(
-                f"registry is of type {type(registry).__name__}; it has to be a prometheus_client.CollectorRegistry"
+                f"registry must be a prometheus_client.CollectorRegistry, not of type {type(registry).__name__}"
             ) from exc
         table = tables.get(names)
         if table is not None and table.spec != spec:
@@ -112,7 +112,7 @@ def _register(registry: CollectorRegistry, collector: Collector, *, known: bool)
         registry.register(collector)
     except AttributeError as exc:
         raise ConfigurationError(
-            f"registry is of type {type(registry).__name__}; it has to be a prometheus_client.CollectorRegistry"
+            f"registry must be a prometheus_client.CollectorRegistry, not of type {type(registry).__name__}"
         ) from exc
     except ValueError as exc:  # the registry has these names; with `known` they are ours, from an earlier time
         if not known:

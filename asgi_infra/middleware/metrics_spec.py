@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.middleware.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,13 +143,13 @@ class Spec:
         max_series: int,
     ) -> Spec:
         if not isinstance(naming, str) or naming not in NAMINGS:
-            raise ConfigurationError(f"naming is {naming!r:.80}; it has to be one of {', '.join(map(repr, NAMINGS))}")
+            raise ConfigurationError(f"naming must be {' or '.join(map(repr, NAMINGS))}, not {shown(naming)}")
         if not isinstance(prefix, str) or (prefix and not _NAME.fullmatch(prefix)):
             raise ConfigurationError(
-                f"prefix is {prefix!r:.80}; it has to be letters, digits and underscores, and not to start with a digit"
+                f"prefix must be letters, digits and underscores, not starting with a digit, not {shown(prefix)}"
             )
         if not isinstance(max_series, int) or isinstance(max_series, bool) or max_series < 1:
-            raise ConfigurationError(f"max_series is {max_series!r:.80}; it has to be an integer of at least 1")
+            raise ConfigurationError(f"max_series must be an integer of at least 1, not {shown(max_series)}")
         return cls(
             naming=naming,
             prefix=prefix,
@@ -161,15 +162,15 @@ class Spec:
 
 def _label_names(labels: Mapping[str, Any], names: Naming) -> tuple[str, ...]:
     if not isinstance(labels, Mapping):
-        raise ConfigurationError(f"labels has to map names to callables, not to be a {type(labels).__name__}")
+        raise ConfigurationError(f"labels must map names to functions, not be of type {type(labels).__name__}")
     for name, value in labels.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith("__"):
-            raise ConfigurationError(f"labels holds the name {name!r:.80}; label names are like 'tenant'")
+            raise ConfigurationError(f"labels must have names such as 'tenant', not {shown(name)}")
         if name in names.labels or name in _RESERVED:
-            raise ConfigurationError(f"labels holds {name!r}, which is taken; choose another name for it")
+            raise ConfigurationError(f"labels must not have the name {name!r}, which is taken; choose another")
         if not callable(value) or inspect.iscoroutinefunction(value):
             raise ConfigurationError(
-                f"labels[{name!r}] has to be a plain function that takes the exchange and returns the value"
+                f"labels[{name!r}] must be a plain function that takes the exchange and returns the value"
             )
     return tuple(labels)
 
@@ -177,12 +178,14 @@ def _label_names(labels: Mapping[str, Any], names: Naming) -> tuple[str, ...]:
 def _bounds(parameter: str, buckets: Sequence[float]) -> tuple[float, ...]:
     remedy = "give positive numbers in rising order, such as [0.1, 0.5, 1]"
     try:
+        if isinstance(buckets, (str, bytes)):
+            raise TypeError("characters are no boundaries")
         bounds = tuple(float(bound) for bound in buckets)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise ConfigurationError(f"{parameter} has to be a list of numbers; {remedy}") from exc
+        raise ConfigurationError(f"{parameter} must be a list of numbers; {remedy}") from exc
     if bounds and bounds[-1] == math.inf:
         bounds = bounds[:-1]
     rising = all(low < high for low, high in pairwise(bounds))
     if not bounds or not rising or not bounds[0] > 0 or bounds[-1] == math.inf:
-        raise ConfigurationError(f"{parameter} is {bounds!r:.200}; {remedy}")
+        raise ConfigurationError(f"{parameter} must rise and be finite, unlike {bounds!s:.200}; {remedy}")
     return bounds

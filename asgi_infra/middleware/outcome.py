@@ -60,6 +60,11 @@ def _outcome_of(error: BaseException, *, disconnected: bool) -> tuple[Outcome, s
     return "error", type_name(error)
 
 
+def assumed_status(outcome: Outcome) -> int:
+    """Return what stands for the status where none was sent: 500 is what the server answers then, 499 is nginx's."""
+    return 499 if outcome in ("disconnected", "cancelled") else 500
+
+
 def type_name(error: BaseException) -> str:
     """Return the qualified name of an error's type; of a group with one exception, that of the one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

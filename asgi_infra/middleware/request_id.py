@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from asgi_infra import faults
 from asgi_infra.context import get_request_id, request_id_var
@@ -98,6 +98,17 @@ class RequestID(Observer):
             return uuid7()
 
 
+class RequestIDOptions(TypedDict, total=False):
+    """The options of `RequestIDMiddleware`."""
+
+    header: str
+    generator: Callable[[], str]
+    validator: Callable[[str], bool] | None
+    max_length: int
+    accept: bool
+    echo: bool
+
+
 class RequestIDMiddleware(Engine):
     """Give every request an id that the response, the logs and the traces share.
 
@@ -125,7 +136,7 @@ class RequestIDMiddleware(Engine):
         app: ASGIApp,
         *,
         exclude: Exclude = (),
-        **options: Any,
+        **options: Unpack[RequestIDOptions],
     ) -> None:
         super().__init__(app, [RequestID(**options)], exclude=exclude)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.access_log import AccessLog
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
     from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp
+
+
+class InfraOptions(TypedDict, total=False):
+    """The options of `InfraMiddleware`."""
+
+    service: str | None
+    exclude: Exclude
+    request_id: bool | RequestID
+    tracing: bool | Tracing
+    metrics: bool | Metrics
+    access_log: bool | AccessLog
+    trusted_proxies: str | Sequence[str]
 
 
 class InfraMiddleware(Engine):
@@ -54,8 +66,6 @@ class InfraMiddleware(Engine):
         access_log: bool | AccessLog = True,
         trusted_proxies: str | Sequence[str] = (),
     ) -> None:
-        if not callable(app):
-            raise ConfigurationError(f"app must be an ASGI application, not {type(app).__name__}")
         if service is not None and (not isinstance(service, str) or not service.strip()):
             raise ConfigurationError(f"service must be a name that isn't blank, or None, not {shown(service)}")
         if service is not None and isinstance(access_log, AccessLog):

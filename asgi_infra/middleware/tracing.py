@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
@@ -24,6 +24,7 @@ from asgi_infra.middleware.coexistence import (
 from asgi_infra.middleware.dropped import dropper
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.headers import HeaderCapture
+from asgi_infra.middleware.options import require_hook, shown
 from asgi_infra.middleware.propagation import Propagation
 from asgi_infra.middleware.routes import resolve
 from asgi_infra.middleware.status import StatusPolicy, status_policy
@@ -61,11 +62,11 @@ class Tracing(Observer):
     ) -> None:
         if response_header not in (None, "traceresponse", "server-timing"):
             raise ConfigurationError(
-                f"response_header must be 'traceresponse', 'server-timing' or None, not {response_header!r}"
+                f"response_header must be 'traceresponse', 'server-timing' or None, not {shown(response_header)}"
             )
         for name, hook in (("on_start", on_start), ("on_end", on_end)):
-            if hook is not None and not callable(hook):
-                raise ConfigurationError(f"{name} must be callable, not {type(hook).__name__}")
+            if hook is not None:
+                require_hook(name, hook)
         self._given_provider = tracer_provider
         self._provider: TracerProvider | None = None
         self._tracer: Tracer = trace.NoOpTracer()
@@ -106,8 +107,8 @@ class Tracing(Observer):
             if self._fastapi is not None:
                 context = with_fastapi_operations(scope, context, span, self._fastapi)
             exchange.span_token = attach(context)
-        if self._response_header is not None:
-            exchange.response_headers[self._response_header.encode()] = _identity(span, self._response_header)
+            if self._response_header is not None:
+                exchange.response_headers[self._response_header.encode()] = _identity(span, self._response_header)
         if self._on_start is not None:
             self._call_hook("tracing.on_start", self._on_start, exchange)
 
@@ -147,6 +148,8 @@ class Tracing(Observer):
         exchange.before_head = _tell_route  # later may be too late: its owner ends it as soon as the response is over
         if exchange.request_id is not None:
             span.set_attribute("request_id", exchange.request_id)
+        if self._response_header is not None:
+            exchange.response_headers[self._response_header.encode()] = _identity(span, self._response_header)
         return True
 
     def _use(self, provider: TracerProvider) -> None:
@@ -196,6 +199,19 @@ class Tracing(Observer):
             faults.record(place, exc)
 
 
+class TracingOptions(TypedDict, total=False):
+    """The options of `TracingMiddleware`."""
+
+    tracer_provider: TracerProvider | None
+    status: StatusPolicy
+    capture_request_headers: Sequence[str]
+    capture_response_headers: Sequence[str]
+    response_header: Literal["traceresponse", "server-timing"] | None
+    known_methods: Sequence[str] | None
+    on_start: Callable[[Span, Exchange], None] | None
+    on_end: Callable[[Span, Exchange], None] | None
+
+
 class TracingMiddleware(Engine):
     """Give every exchange one SERVER span, named `{method} {route}` (`WS {route}` for a WebSocket).
 
@@ -230,7 +246,7 @@ class TracingMiddleware(Engine):
         *,
         exclude: Exclude = (),
         trusted_proxies: str | Sequence[str] = (),
-        **options: Any,
+        **options: Unpack[TracingOptions],
     ) -> None:
         super().__init__(app, [Tracing(**options)], exclude=exclude, trusted_proxies=trusted_proxies)
 

@@ -180,7 +180,7 @@ def test_nothing_else_is_a_cancellation(error):
 )
 def test_the_close_code_of_the_client_decides(code, outcome):
     script = (CONNECT, {"type": "websocket.disconnect", "code": code})
-    app, recording = recorded(None)
+    app, recording = recorded(sends())
 
     async def accepting(scope, receive, send):
         await receive()
