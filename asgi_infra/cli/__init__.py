@@ -7,14 +7,17 @@ or the installation is wrong. `asgi-infra run` ends with the code of the server 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from asgi_infra.cli.parser import build_parser
+from asgi_infra.cli.terminal import first_line
 from asgi_infra.errors import ConfigurationError, InfrastructureError, MissingExtraError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
 OK = 0
@@ -42,18 +45,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         border = arguments.index("--")
         arguments, server_args = arguments[:border], arguments[border + 1 :]
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        (parser if options.command is None else options.parser).error(_unknown(options, unknown))
     if options.command is None:
         parser.print_help()
         return OK
     if options.command == "run":
         options.server_args = server_args
     elif server_args:
-        parser.error("only 'asgi-infra run' takes arguments after '--'; they are passed on to the server")
+        options.parser.error("only 'asgi-infra run' takes arguments after '--'; they are passed on to the server")
     try:
         code: int = import_module(options.module).execute(options)
     except InfrastructureError as exc:
-        print(f"asgi-infra: {exc}", file=sys.stderr)
+        print(f"asgi-infra: {first_line(exc)}", file=sys.stderr)
         return USAGE if isinstance(exc, ConfigurationError | MissingExtraError) else FAILED
     except KeyboardInterrupt:
         return 130
@@ -62,3 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+def _unknown(options: Namespace, unknown: list[str]) -> str:
+    text = shlex.join(unknown)
+    message = f"unrecognized arguments: {text}"
+    if options.command != "run" or not unknown[0].startswith("-"):
+        return message
+    return f"{message}; server options go after --: asgi-infra run {options.target} -- {text}"

@@ -81,7 +81,7 @@ exit codes:
 
 
 def build_parser() -> ArgumentParser:
-    """Return the parser; `command` and `module` of what it parses say which module executes it."""
+    """Return the parser; what it parses has the `command`, its `parser`, and the `module` that executes it."""
     parser = ArgumentParser(
         prog="asgi-infra", description=_MAIN, epilog=_EXITS, formatter_class=RawDescriptionHelpFormatter
     )
@@ -141,7 +141,7 @@ def _command(
     parser = commands.add_parser(
         name, help=summary, description=description, epilog=epilog, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.set_defaults(command=name, module=f"asgi_infra.cli.{name}")
+    parser.set_defaults(command=name, parser=parser, module=f"asgi_infra.cli.{name}")
     return parser
 
 

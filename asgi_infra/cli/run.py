@@ -20,20 +20,9 @@ def execute(options: Namespace) -> int:
     """Start the server; on POSIX this process becomes it, so signals and the exit code are the server's own.
 
     Raises:
-        ConfigurationError: If no server is installed, or the target can't be right.
+        ConfigurationError: If no server is installed, or the target or an option can't be right.
     """
     split_target(options.target)
-    server = choose_server(options.server)
-    workers = worker_count(options.workers, os.environ)
-    if workers > 1 or server != "uvicorn":
-        # Where the application is imported by a worker, its failure starts the next worker, or ends in code 0.
-        load_target(options.target, factory=options.factory)
-    if workers > 1 and options.metrics_path is not None and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        print(
-            f"asgi-infra: each of the {workers} workers serves its own metrics; "
-            "set PROMETHEUS_MULTIPROC_DIR to an empty directory to have them added up",
-            file=sys.stderr,
-        )
     wrapping = Wrapping(
         target=options.target,
         factory=options.factory,
@@ -41,6 +30,19 @@ def execute(options: Namespace) -> int:
         exclude=tuple(options.exclude),
         metrics_path=options.metrics_path,
     )
+    wrapping.check()
+    server = choose_server(options.server)
+    workers = worker_count(options.workers, os.environ)
+    if workers > 1 or options.reload or server != "uvicorn":
+        # Where the application is imported by a worker, its failure starts the next worker, waits for a change of
+        # the source, or ends in code 0.
+        load_target(options.target, factory=options.factory)
+    if workers > 1 and options.metrics_path is not None and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        print(
+            f"asgi-infra: each of the {workers} workers serves its own metrics; "
+            "set PROMETHEUS_MULTIPROC_DIR to an empty directory to have them added up",
+            file=sys.stderr,
+        )
     command = server_command(
         server,
         FACTORY,
@@ -52,7 +54,7 @@ def execute(options: Namespace) -> int:
             arguments=options.server_args,
         ),
     )
-    print(f"asgi-infra: serving {options.target} with {server}", file=sys.stderr, flush=True)
+    print(f"asgi-infra: starting {server} for {options.target}", file=sys.stderr, flush=True)
     return _become(command, {**os.environ, **wrapping.to_environ()})
 
 

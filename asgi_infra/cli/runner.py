@@ -22,18 +22,20 @@ started as `init_telemetry` does it; a tracer provider that the target has set i
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asgi_infra.cli.metrics_path import MetricsAt
 from asgi_infra.cli.targets import load_target
+from asgi_infra.cli.terminal import first_line
 from asgi_infra.errors import ConfigurationError, InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asgi_infra.types import ASGIApp
+    from asgi_infra.types import ASGIApp, Receive, Scope, Send
 
 _Duck: TypeAlias = Any
 """An object of a framework or an application, known by its attributes alone."""
@@ -82,6 +84,24 @@ class Wrapping:
             "ASGI_INFRA_METRICS_PATH": self.metrics_path or "",
         }
 
+    def check(self) -> None:
+        """Look at the options as `build` will, without the target.
+
+        Raises:
+            ConfigurationError: If an option is wrong.
+        """
+        from asgi_infra.middleware.stack import InfraMiddleware
+
+        InfraMiddleware(
+            _nothing,
+            service=self.service,
+            exclude=self._excluded(),
+            request_id=False,
+            tracing=False,
+            metrics=False,
+            access_log=False,
+        )
+
     def build(self) -> ASGIApp:
         """Import the target, start telemetry where the environment asks for it, and wrap the target.
 
@@ -95,17 +115,24 @@ class Wrapping:
 
         app = load_target(self.target, factory=self.factory)
         publish_routes(app)
-        exclude = list(self.exclude)
         if self.metrics_path is not None:
             app = MetricsAt(self.metrics_path, app, metrics_app())
-            exclude.append(self.metrics_path)
         if exporting(os.environ) is not None:
             from asgi_infra.cli.flushing import FlushAtEnd
             from asgi_infra.telemetry import init_telemetry
 
             init_telemetry(service=self.service)
             app = FlushAtEnd(app)
-        return InfraMiddleware(app, service=self.service, exclude=exclude)
+        return InfraMiddleware(app, service=self.service, exclude=self._excluded())
+
+    def _excluded(self) -> list[str]:
+        if self.metrics_path is None:
+            return list(self.exclude)
+        return [*self.exclude, re.sub(r"[*?\[\]{},\\]", r"\\\g<0>", self.metrics_path)]
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand for an application where none is asked."""
 
 
 def exporting(environ: Mapping[str, str]) -> str | None:
@@ -118,7 +145,7 @@ def create_app() -> ASGIApp:
     try:
         return Wrapping.from_environ(os.environ).build()
     except InfrastructureError as exc:
-        print(f"asgi-infra: {exc}", file=sys.stderr, flush=True)
+        print(f"asgi-infra: {first_line(exc)}", file=sys.stderr, flush=True)
         raise SystemExit(2) from exc
 
 

@@ -20,6 +20,11 @@ _CODES = {
 }
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says in its first line; the further ones show where in a value the fault is."""
+    return str(error).partition("\n")[0]
+
+
 class Terminal:
     """Writes lines to a stream, with colours when it is a terminal.
 

@@ -9,6 +9,7 @@ import pytest
 from cli_processes import run_cli, run_python, running
 
 from asgi_infra import cli
+from asgi_infra.cli.demo.stage import listen
 from asgi_infra.cli.demo.tour import tour_steps
 
 
@@ -64,13 +65,36 @@ def test_a_port_in_use_is_one_line_and_code_1():
     )
 
 
-@pytest.mark.parametrize(("module", "extra"), [("opentelemetry.sdk", "otel"), ("uvicorn", "cli")])
-def test_a_missing_extra_is_told_with_the_line_that_installs_it(module, extra, monkeypatch, capsys):
+def test_a_host_without_an_address_is_told_without_advice_about_the_port():
+    done = run_cli("demo", "--host", "nosuch.invalid", "--port", "8123")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "asgi-infra: can't listen on nosuch.invalid:8123: no address is known for 'nosuch.invalid'. "
+        "Choose an address of this machine with --host, such as 127.0.0.1\n"
+    )
+
+
+def test_connections_of_the_demo_do_not_wait_for_acknowledgements():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize(
+    ("modules", "extras"),
+    [
+        (["opentelemetry.sdk"], "otel"),
+        (["uvicorn"], "cli"),
+        (["opentelemetry.sdk", "uvicorn"], "otel,cli"),
+    ],
+)
+def test_missing_extras_are_told_with_the_line_that_installs_all_of_them(modules, extras, monkeypatch, capsys):
     monkeypatch.setattr(
-        "asgi_infra.cli.demo.find_spec", lambda name: None if name == module else importlib.util.find_spec(name)
+        "asgi_infra.cli.demo.find_spec", lambda name: None if name in modules else importlib.util.find_spec(name)
     )
     assert cli.main(["demo"]) == 2
-    assert f"pip install 'asgi-infra[{extra}]'" in capsys.readouterr().err
+    assert f"pip install 'asgi-infra[{extras}]'" in capsys.readouterr().err
 
 
 def test_the_check_fails_when_a_signal_is_missing():

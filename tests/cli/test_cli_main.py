@@ -13,7 +13,7 @@ from asgi_infra._version import __version__
 from asgi_infra.cli.run import worker_count
 from asgi_infra.cli.runner import Wrapping
 from asgi_infra.cli.servers import ServerOptions, choose_server, server_command
-from asgi_infra.cli.terminal import Terminal
+from asgi_infra.cli.terminal import Terminal, first_line
 from asgi_infra.errors import ConfigurationError, InfrastructureError, MissingExtraError
 
 
@@ -86,6 +86,30 @@ def test_a_command_line_that_does_not_parse_ends_with_2(arguments, capsys):
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "said"),
+    [
+        (
+            ["run", "shop:app", "--ws", "none"],
+            "usage: asgi-infra run ",
+            "unrecognized arguments: --ws none; server options go after --: asgi-infra run shop:app -- --ws none",
+        ),
+        (["run", "shop:app", "shop:other"], "usage: asgi-infra run ", "unrecognized arguments: shop:other"),
+        (["doctor", "shop:app", "--wide"], "usage: asgi-infra doctor ", "unrecognized arguments: --wide"),
+        (["--wide"], "usage: asgi-infra [-h]", "unrecognized arguments: --wide"),
+    ],
+)
+def test_an_unknown_option_is_told_with_the_usage_of_its_command_and_the_way_to_the_server(
+    arguments, usage, said, capsys
+):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert shown.startswith(usage)
+    assert shown.endswith(f"error: {said}\n")
+
+
 def test_help_imports_no_command_and_no_server():
     script = (
         "import sys\n"
@@ -118,6 +142,7 @@ def test_output_into_a_closed_pipe_ends_quietly(tmp_path):
         (ConfigurationError("port must be a number"), 2),
         (MissingExtraError("uvicorn", purpose="the demo", extra="cli"), 2),
         (InfrastructureError("the address is taken"), 1),
+        (ConfigurationError("malformed pattern\n    /[a\n     ^"), 2),
     ],
 )
 def test_our_errors_are_one_line_without_traceback(error, code, monkeypatch, capsys):
@@ -128,7 +153,7 @@ def test_our_errors_are_one_line_without_traceback(error, code, monkeypatch, cap
 
     monkeypatch.setattr(asgi_infra.cli.doctor, "execute", fail)
     assert cli.main(["doctor", "shop:app"]) == code
-    assert capsys.readouterr().err == f"asgi-infra: {error}\n"
+    assert capsys.readouterr().err == f"asgi-infra: {first_line(error)}\n"
 
 
 def test_an_interrupt_ends_with_the_shells_code(monkeypatch):

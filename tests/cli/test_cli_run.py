@@ -7,6 +7,8 @@ import socket
 import pytest
 from cli_processes import free_port, run_cli, run_python, running
 
+from asgi_infra.cli.runner import Wrapping
+
 SHOP = """
 import os
 
@@ -160,17 +162,38 @@ def test_a_bad_target_is_told_in_one_line(server, target, arguments, said, proje
     (project / "needy.py").write_text("import nowhere_to_be_found")
     (project / "quitting.py").write_text("raise SystemExit(7)")
     done = run_cli("run", target, "--server", server, "--port", free_port(), *arguments, cwd=project)
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("asgi-infra: serving")]
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("asgi-infra: starting uvicorn for ")]
     assert done.returncode == 2
     assert len(lines) == 1
     assert said in lines[0]
 
 
-def test_a_malformed_glob_is_told_in_one_line(project):
-    done = run_cli("run", "shop:app", "--exclude", "/[a", "--port", free_port(), cwd=project)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--exclude", "/ok", "--exclude", "/[a"], "exclude[1]: malformed path pattern '/[a', column 2: "),
+        (["--exclude", "health"], "exclude[0]: malformed path pattern 'health', column 1: "),
+        (["--service", ""], "service must be a name that isn't blank, or None, not ''"),
+        (["--service", " "], "service must be a name that isn't blank, or None, not ' '"),
+    ],
+)
+def test_an_option_that_the_middleware_refuses_is_told_in_one_line_and_starts_nothing(options, said, project):
+    done = run_cli("run", "shop:app", *options, "--port", free_port(), cwd=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"asgi-infra: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_path_of_the_metrics_is_no_pattern(project):
+    wrapped = Wrapping(target="shop:app", metrics_path="/{a}*").to_environ()
+    script = "from asgi_infra.cli.runner import create_app; print(create_app())"
+    assert run_python("-c", script, cwd=project, **wrapped).returncode == 0
+
+
+def test_a_bad_target_ends_a_start_with_reload(project):
+    done = run_cli("run", "shop:ap", "--reload", "--port", free_port(), cwd=project)
     assert done.returncode == 2
-    assert "/[a" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("target", ["shop:app", "shop:without_lifespan"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asgi_infra.cli.demo.stage import Stage
 
 _CHECK_TIMEOUT = 60.0
+_NEEDED = (("opentelemetry.sdk", "opentelemetry-sdk", "otel"), ("uvicorn", "uvicorn", "cli"))
 
 
 def execute(options: Namespace) -> int:
@@ -24,14 +25,12 @@ def execute(options: Namespace) -> int:
 
     Raises:
         MissingExtraError: If the OpenTelemetry SDK or uvicorn is not installed.
-        InfrastructureError: If the address is taken.
+        InfrastructureError: If the address is taken, or unknown.
     """
-    for module, package, extra in (
-        ("opentelemetry.sdk", "opentelemetry-sdk", "otel"),
-        ("uvicorn", "uvicorn", "cli"),
-    ):
-        if find_spec(module) is None:
-            raise MissingExtraError(package, purpose="asgi-infra demo", extra=extra)
+    absent = [(package, extra) for module, package, extra in _NEEDED if find_spec(module) is None]
+    if absent:
+        extras = ",".join(extra for _, extra in absent)
+        raise MissingExtraError(absent[0][0], purpose="asgi-infra demo", extra=extras)
     from asgi_infra.cli.demo.stage import Stage, listen
 
     port = options.port if options.port is not None else 0 if options.check else 8000

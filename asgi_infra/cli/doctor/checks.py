@@ -48,12 +48,16 @@ def our_middleware(anatomy: Anatomy) -> Iterator[Finding]:
         )
     above = [layer.name for layer in anatomy.layers[: anatomy.layers.index(ours[0])]]
     if ours[0].inside and (_SERVER_ERROR in above or anatomy.framework == "Litestar"):
-        answers = "404, 405 and errors" if anatomy.framework == "Litestar" else "unhandled errors"
+        if anatomy.framework == "Litestar":
+            answers, why = "404 and 405", "Those responses carry no request id, and are missing in metrics and log."
+        else:
+            answers = "unhandled errors"
+            why = "Those responses carry no request id; metrics and log count them as 500, which they are."
         yield Finding(
             "warning",
             "middleware-inside",
             f"{ours[0].name} is inside the framework, which answers {answers} outside of it",
-            "Those responses carry no request id, and their status is missing in metrics and log.",
+            why,
             _WRAP,
         )
     elif outside := [name for name in above if name not in _RIGHTLY_OUTSIDE and peer_of(name) is None]:
@@ -119,9 +123,9 @@ def fastapi_telemetry(anatomy: Anatomy) -> Iterator[Finding]:
         yield Finding(
             "info",
             "fastapi-telemetry",
-            "FastAPI's own telemetry makes the server span, and our middleware inside adds to it",
-            "Its span has its names and status rules; the options of our tracing don't apply.",
-            'app = InfraMiddleware(app), or FastAPI(telemetry={"tracing": False})',
+            "our middleware is inside FastAPI's telemetry, which makes the server span; ours adds to it",
+            "Its span has its names and status rules: `status` and captured headers of Tracing(...) don't apply.",
+            'nothing to do; for our span instead, FastAPI(telemetry={"tracing": False}) or app = InfraMiddleware(app)',
         )
     else:
         yield Finding(
