@@ -24,8 +24,15 @@ def main(argv: list[str]) -> int:
 
         listed = "".join(f"  {suite:13}{_SUITES[suite]}\n" for suite in there)
         return http(rest, suites=f"\nsuites, as the first argument:\n{listed}")
+    try:
+        suite = import_module(f"benchmarks.{name}")
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.startswith(("benchmarks", "asgi_infra")):
+            raise
+        print(f"not installed: {exc.name}; pip install 'asgi-infra[all,bench]'", file=sys.stderr)
+        return 2
     sys.argv = [f"{sys.argv[0]} {name}", *rest]
-    return import_module(f"benchmarks.{name}").main() or 0
+    return suite.main() or 0
 
 
 if __name__ == "__main__":

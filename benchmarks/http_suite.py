@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import chart, report
-from benchmarks.experiments import EXPERIMENTS, Effort, memory
-from benchmarks.figures import Results, figures
-from benchmarks.imports import imports
 from benchmarks.peers import installed, missing
-from benchmarks.throughput import throughput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from benchmarks.experiments import Effort
+    from benchmarks.figures import Results
+
 _ROUNDS, _QUICK_ROUNDS = 60, 4
 _BATCH, _QUICK_BATCH = 200, 20
-_OTHERS = ("memory", "imports", "throughput")
+_NEEDED = ("opentelemetry.sdk.trace", "orjson", "uvicorn")
 _DESCRIPTION = """\
 Compare, in one process and in turns, a bare application with one that is wrapped in each feature of asgi_infra, in
 all of them, in a hand-written middleware that does the same visible work (the floor), and in the packages that they
@@ -40,18 +39,24 @@ experiments:
 
 Figures are ratios of one run on one machine: compare them with each other, not with those of another machine.
 """
+NAMES = tuple(re.findall(r"^  (\w+)", _EXPERIMENTS, re.MULTILINE))
+"""All that can be measured; what does the measuring is imported late, so that help needs nothing."""
 
 
 def main(argv: Sequence[str] | None = None, *, suites: str = "") -> int:
     options = _parser(suites).parse_args(argv)
-    if not installed("opentelemetry.sdk.trace"):
-        print("the OpenTelemetry SDK is needed: pip install 'asgi-infra[otel,bench]'", file=sys.stderr)
+    if absent := [module for module in _NEEDED if not installed(module)]:
+        print(f"not installed: {', '.join(absent)}; pip install 'asgi-infra[bench]'", file=sys.stderr)
         return 2
+    from benchmarks import chart, report
+    from benchmarks.experiments import Effort
+    from benchmarks.figures import figures
+
     if absent := missing():
         print(f"not installed, and left out: {', '.join(absent)}; pip install 'asgi-infra[bench]'", flush=True)
     rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
     effort = Effort(rounds, batch=_QUICK_BATCH if options.quick else _BATCH, quick=options.quick)
-    results = measure(effort, options.only or [*EXPERIMENTS, *_OTHERS])
+    results = measure(effort, options.only or NAMES)
     _print(report.figure_lines(results))
     if options.json is not None:
         settings = {"rounds": effort.rounds, "batch": effort.batch, "quick": effort.quick}
@@ -66,6 +71,12 @@ def main(argv: Sequence[str] | None = None, *, suites: str = "") -> int:
 
 def measure(effort: Effort, names: Sequence[str]) -> Results:
     """Run experiments by name, print each as it ends, and return what they have measured."""
+    from benchmarks import report
+    from benchmarks.experiments import EXPERIMENTS, memory
+    from benchmarks.figures import Results
+    from benchmarks.imports import imports
+    from benchmarks.throughput import throughput
+
     results = Results()
     for name, experiment in EXPERIMENTS.items():
         if name in names:
@@ -110,7 +121,7 @@ def _parser(suites: str) -> argparse.ArgumentParser:
         "--only",
         action="append",
         metavar="NAME",
-        choices=[*EXPERIMENTS, *_OTHERS],
+        choices=NAMES,
         help="run one experiment; may be given several times",
     )
     parser.add_argument("--rounds", type=_rounds, metavar="N", help=f"rounds of each experiment (default: {_ROUNDS})")

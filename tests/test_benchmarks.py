@@ -26,8 +26,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from benchmarks import apps
+from benchmarks.experiments import EXPERIMENTS
 from benchmarks.figures import Figure
 from benchmarks.floor import request_id_var
+from benchmarks.http_suite import NAMES
 from benchmarks.measure import Estimate, Series, Subject, added, added_ratio, fresh, interleave, receive
 from benchmarks.throughput import Throughput, kept, kept_by_cpu
 from benchmarks.variants import ALL, FLOOR, Setting, named
@@ -255,6 +257,49 @@ def test_the_help_names_every_experiment():
     text = bench("http", "--help").stdout
     for name in ("features", "peers", "routes", "excluded", "websocket", "memory", "imports", "throughput", "--json"):
         assert name in text
+
+
+WITHOUT = """
+import sys
+from importlib.abc import MetaPathFinder
+from runpy import run_module
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("orjson", "uvicorn", "structlog", "fastapi", "opentelemetry.sdk"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.argv = ["benchmarks", *sys.argv[1:]]
+run_module("benchmarks", run_name="__main__", alter_sys=True)
+"""
+
+
+def without_extras(*arguments):
+    command = [sys.executable, "-c", WITHOUT, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_help_needs_no_extra():
+    result = without_extras("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "usage: python -m benchmarks" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--quick"], "not installed: opentelemetry.sdk.trace, orjson, uvicorn; pip install 'asgi-infra[bench]'\n"),
+        (["traced"], "not installed: opentelemetry.sdk; pip install 'asgi-infra[all,bench]'\n"),
+    ],
+)
+def test_without_the_extras_a_run_is_one_line_that_installs_them(arguments, said):
+    result = without_extras(*arguments)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", said)
+
+
+def test_every_experiment_can_be_named():
+    assert set(EXPERIMENTS) < set(NAMES)
 
 
 @pytest.mark.parametrize("arguments", [["--rounds=1"], ["--only=nothing"], ["nothing"]])
