@@ -91,7 +91,11 @@ def _to_pipe(file: FileIO) -> Write:
                 left = deadline - time.monotonic()
                 if left <= 0 or not ready(min(left, 3600.0) * 1000):
                     break
-            written = write_some(data if size <= _PIPE_BUF and not done else data[done : done + _PIPE_BUF])
+            if size <= _PIPE_BUF and not done:
+                written = write_some(data)
+            else:  # whole lines where that is possible, so that lines of other processes come between them
+                end = data.rfind(b"\n", done, done + _PIPE_BUF) + 1 or done + _PIPE_BUF
+                written = write_some(data[done:end])
             if not written:  # not blocking, and full although it was ready
                 break
             done += written

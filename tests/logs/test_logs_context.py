@@ -7,6 +7,7 @@ import threading
 from io import BytesIO
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,7 +89,7 @@ async def test_requests_through_the_middleware_write_their_own_ids(configure, li
     async def app(scope, receive, send):
         for _ in range(3):
             logger.info("%s", scope["path"])
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 

@@ -19,7 +19,9 @@ def test_the_five_levels_are_known_in_any_case(configure, name, spell):
     assert logging.getLogger().level == getattr(logging, name)
 
 
-@pytest.mark.parametrize("level", [True, False, 10, 20.0, None, b"INFO", "", " INFO", "WARN", "NOTSET", "FATAL", "10", []])
+@pytest.mark.parametrize(
+    "level", [True, False, 10, 20.0, None, b"INFO", "", " INFO", "WARN", "NOTSET", "FATAL", "10", []]
+)
 def test_anything_else_is_a_value_error_that_names_the_five(level):
     with pytest.raises(ConfigurationError, match="DEBUG, INFO, WARNING, ERROR, CRITICAL") as caught:
         configure_logging(level)

@@ -196,9 +196,7 @@ extras = st.dictionaries(st.text(st.characters(codec=None), max_size=12).filter(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    message=anything, args=st.lists(anything, max_size=3), extra=extras, redact=st.booleans(), handled=st.booleans()
-)
+@given(message=anything, args=st.lists(anything, max_size=3), extra=extras, redact=st.booleans(), handled=st.booleans())
 def test_every_record_gives_exactly_one_valid_json_line(lines, message, args, extra, redact, handled):
     other = logging.NullHandler()
     if handled:

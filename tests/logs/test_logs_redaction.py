@@ -114,8 +114,9 @@ def say_group(secret):
 
 
 def say_stack(secret):
-    logger.handle(logging.makeLogRecord({"name": "far", "levelno": 40, "msg": "x", "exc_text": f"ValueError: {secret}"}))
-
+    logger.handle(
+        logging.makeLogRecord({"name": "far", "levelno": 40, "msg": "x", "exc_text": f"ValueError: {secret}"})
+    )
 
 
 WAYS = [value for name, value in list(globals().items()) if name.startswith("say_")]
@@ -150,7 +151,7 @@ def test_an_address_planted_anywhere_is_in_no_line(lines, name, before, after, s
 
 
 words = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=8, max_size=30).filter(
-    lambda word: word.lower() not in "password traceback shop redaction".split()
+    lambda word: word.lower() not in ["password", "traceback", "shop", "redaction"]
 )
 
 
