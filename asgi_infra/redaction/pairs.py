@@ -47,6 +47,11 @@ _COOKIES: Final = re.compile(
 _BRACKET: Final = re.compile(r"[\[\](){}]")
 _OPENERS: Final = "[({"
 _QUERY: Final = frozenset(["?", "&"])
+_SHORT: Final = re.compile(
+    r"\s{0,8}(?:[rbfu]{1,2}(?=[\"']))?"
+    r"(?:\"(?P<double>[^\"]{1,512})\"|'(?P<single>[^']{1,512})'|[\"'`]?(?P<bare>[^\s,;&|=\"'`<>]{1,512}+))",
+    re.IGNORECASE,
+)
 _CLOSERS: Final = ")]}>.,;:!?\\|"
 
 # What stands for a value that is not there, in templates and in words; not worth a mark, and marks would break `%`.
@@ -88,32 +93,42 @@ def find_pairs(
         before = text[max(start - named.end() - 1, 0) : start - named.end()][-1:]
         if name[-1] == "]" and _is_mark_before(text, start):
             continue
+        if "[" in name and (mark := MARK.match(text, start - named.end() + name.rindex("["))):
+            position = max(position, mark.end())
+            continue
         if "%" in name:
             name = unquote_plus(name)
         kind = (query_kind_of if before in _QUERY else kind_of)(name)
         operator = match[0]
-        if kind and (operator != ">" or before == "<"):
+        if not kind or (operator == ">" and before != "<"):
+            continue
+        if operator in _WEAK or kind in _FACTS:
+            # Mostly no value, so the search has to go on inside of it; only a short one keeps that linear.
+            span = _short_value(text, position)
+            private = any(map(str.isdigit, text[slice(*span)])) or "@" in text[slice(*span)]
+            if operator in _WEAK:
+                private = private and span[1] - span[0] >= 8 and any(map(str.isalpha, text[slice(*span)]))
+        else:
             span = _value(text, position, kind, tag=operator == ">")
-            if _is_private(text[slice(*span)], kind, operator, prose=text[position : position + 1] == " "):
-                yield *span, kind
-            if operator not in _WEAK:
-                position = max(position, span[1])
+            private = text[position : position + 1] != " " or _plain(text[slice(*span)]) not in _WORDS
+            position = max(position, span[1])
+        if private and _is_value(text[slice(*span)]):
+            position = max(position, span[1])
+            yield *span, kind
     if "--" in text:
         for match in _OPTION.finditer(text):
-            if kind := kind_of(match["name"]):
-                span = _value(text, match.end(), kind, tag=False)
-                if _is_private(text[slice(*span)], kind, "--", prose=False):
-                    yield *span, kind
+            kind = kind_of(match["name"])
+            span = _short_value(text, match.end())
+            if kind and _is_value(text[slice(*span)]):
+                yield *span, kind
 
 
-def _is_private(value: str, kind: str, operator: str, *, prose: bool) -> bool:
-    if not value or is_marked(value) or _NO_VALUE.fullmatch(value):
-        return False
-    if operator in _WEAK:
-        return len(value) >= 8 and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
-    if kind in _FACTS and "@" not in value and not any(map(str.isdigit, value)):
-        return False
-    return not (prose and value.rstrip(_CLOSERS).casefold() in _WORDS)
+def _is_value(value: str) -> bool:
+    return bool(value) and not is_marked(value) and not _NO_VALUE.fullmatch(value)
+
+
+def _plain(value: str) -> str:
+    return value.rstrip(_CLOSERS).casefold() if len(value) <= _LONGEST else ""
 
 
 def _is_mark_before(text: str, end: int) -> bool:
@@ -144,8 +159,14 @@ def _value(text: str, start: int, kind: str, *, tag: bool) -> tuple[int, int]:
     if text[start : start + 1] and text[start] in _OPENERS:
         return start, _closing(text, start)
     if match := _BARE.match(text, start):
-        return start, start + len(match[0].rstrip(_CLOSERS) or match[0])
+        bare = match[0]
+        return start, start + len(bare if _NO_VALUE.fullmatch(bare) else bare.rstrip(_CLOSERS) or bare)
     return start, start
+
+
+def _short_value(text: str, start: int) -> tuple[int, int]:
+    match = _SHORT.match(text, start)
+    return match.span(match.lastgroup or 0) if match else (start, start)
 
 
 def _closing(text: str, start: int) -> int:

@@ -151,7 +151,7 @@ def _is_email(text: str) -> bool:
 _FILE_ENDINGS: Final = frozenset(
     ["avif", "css", "gif", "ico", "jpeg", "jpg", "js", "json", "map", "png", "svg", "webp"]
 )
-_DOMAIN: Final = r"(?:(?:[\w-]{1,63}\.){1,10}(?:[^\W\d_]{2,24}|xn--[\w-]{2,59})|\[[0-9A-Fa-f:.]{3,45}\])"
+_DOMAIN: Final = r"(?:(?:[\w-]{1,63}\.){1,10}(?:xn--[\w-]{2,59}|[^\W\d_]{2,24})|\[[0-9A-Fa-f:.]{3,45}\])"
 
 
 BUILT_IN: Final = (
@@ -188,13 +188,13 @@ BUILT_IN: Final = (
     ),
     Pattern(
         "jwt",
-        r"(?<![\w-])(?:e(?:yJ|yA|wo|w0)[\w-]{8,}+\.[\w/\\+-]{2,}+(?:\.[\w/\\+=-]*+){0,4}|ZXlK[\w/+-]{40,}+={0,2})",
+        r"(?<![\w-])(?:e(?:yJ|yA|wo|w0)[\w-]{8,}+\.[\w/\\+-]{2,}+(?:\.[\w/\\+=-]++){0,4}|ZXlK[\w/+-]{40,}+={0,2})",
     ),
     Pattern("api_key", VENDOR_KEYS, check=is_varied),
     Pattern("webhook", r"(?<=webhook\.office\.com/)webhookb2/[\w@/-]{60,300}+", needs=("webhook.office.com",)),
     Pattern(
         "email",
-        rf"(?<![\w.!#$*+^~-])[\w.!#$*+^~-]++(?:@|%40){_DOMAIN}",
+        rf"(?<![\w.!#$*+^~-])(?<!\w')(?:[\w.!#$*+^~-]++|(?<=\w)'(?=\w))++(?:@|%40){_DOMAIN}",
         needs=("@", "%40"),
         check=_is_email,
     ),
@@ -205,16 +205,16 @@ BUILT_IN: Final = (
         check=_is_email,
     ),
     _Special(
+        "iban",
+        r"\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})(?:[ \u00a0-]?[A-Za-z0-9]){11,32}+",
+        find=_iban,
+    ),
+    _Special(
         "card",
         r"\d(?<![0-9A-Za-z].)(?<!\d\..)(?=(?:[ \u00a0\u202f-]?\d){11})\d{3,}+(?![0-9A-Za-z])"
         r"(?:[ \u00a0\u202f-]\d{2,}+(?![0-9A-Za-z]))*+"
         r"|\d{4}(?<![0-9A-Za-z.]\d{4})(?:\.\d{4}){3}(?![0-9A-Za-z.])",
         find=_cards,
-    ),
-    _Special(
-        "iban",
-        r"\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})(?:[ \u00a0-]?[A-Za-z0-9]){11,32}+",
-        find=_iban,
     ),
     _Special("ssn", r"\d(?<![\w.-].)\d\d([-. \u2011\u2013])\d\d\1\d{4}(?!\w|[-.]\d)", find=_ssn),
     _Special("phone", r"\+(?<![\w+].)[1-9](?:[ ().-]{0,3}\d){7,14}+(?!\d)", needs=("+",), find=_phone),
@@ -233,7 +233,7 @@ OPT_IN: Final = (
     Pattern("ip", r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w.]*\d)", needs=(".",), check=is_ip),
     Pattern(
         "ip",
-        r"(?<![\w:.])[0-9A-Fa-f:]*+(?::[0-9A-Fa-f]{0,4}|:\d{1,3}(?:\.\d{1,3}){3})(?![\w:])",
+        r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}+(?:\.\d{1,3}){0,3}(?![\w:])",
         needs=(":",),
         check=is_ip,
     ),

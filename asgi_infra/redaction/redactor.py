@@ -6,8 +6,10 @@ import datetime
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
+from decimal import Decimal
 from enum import Enum
 from itertools import islice
+from pathlib import PurePath
 from types import NoneType
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ from asgi_infra.redaction.walk import Walk, like
 
 _KINDS: Final = frozenset(pattern.kind for pattern in BUILT_IN)
 _SHORT: Final = 200
+_LONGEST_NAME: Final = 64
 _SMALLEST_CARD: Final = 10**11
 _LARGEST_CARD: Final = 10**19
 _OPENERS: Final = frozenset(["{", "["])
@@ -223,7 +226,7 @@ class Redactor:
             left = walk.take(size, self._max_items)
             if left == size > 0:
                 return unscanned(size, "items")
-            if size == 2 and isinstance(value, (list, tuple)) and (kind := self._name_kind(value[0])):
+            if size == 2 and isinstance(value, (list, tuple)) and (kind := self._pair_kind(value[0])):
                 pair = [self._value(value[0], depth, walk), self._private(kind, value[1])]
                 return like(value, pair)
             shown = islice(value, size - left) if left else value
@@ -257,7 +260,13 @@ class Redactor:
     def _name_kind(self, name: Any) -> str:
         if isinstance(name, bytes):
             name = name.decode("latin-1")
-        return self._keys.kind(name) if isinstance(name, str) and not MARK.match(name) else ""
+        if not isinstance(name, str):
+            return ""
+        return self._keys.kind(MARK.sub(" ", name) if "[" in name else name)
+
+    def _pair_kind(self, first: Any) -> str:
+        """Return the kind of the second of two items, if the first can be its name, as in a list of headers."""
+        return self._name_kind(first) if isinstance(first, (str, bytes)) and len(first) <= _LONGEST_NAME else ""
 
     def _private(self, kind: str, value: Any) -> Any:
         if value is None:
@@ -269,7 +278,7 @@ class Redactor:
         self._counts[kind] += 1
         return self._marks.mark(kind, value)
 
-    def _number(self, value: float) -> Any:
+    def _number(self, value: float | Decimal) -> Any:
         if not _SMALLEST_CARD <= value < _LARGEST_CARD or value != int(value):
             return value
         digits = str(int(value))
@@ -305,6 +314,11 @@ class Redactor:
             return self._bytes(value, depth, walk)
         if isinstance(value, (int, float)):
             return self._number(value)
+        if isinstance(value, Decimal):
+            return self._number(value) if value.is_finite() else value
+        if isinstance(value, PurePath):
+            text = self._string(str(value), depth, walk)
+            return value if text == str(value) else text
         if isinstance(value, BaseException):
             return self.exception(value)
         if hasattr(type(value), "get_secret_value"):
@@ -324,8 +338,8 @@ class Redactor:
         walk.open.append(id(value))
         try:
             copied = self._mapping(fields, depth, walk)
-            is_tuple = isinstance(value, tuple) and isinstance(copied, dict)
-            return type(value)._make(copied.values()) if is_tuple else copied
+            make = getattr(type(value), "_make", None)
+            return make(copied.values()) if make and isinstance(copied, dict) else copied
         except Exception:  # noqa: BLE001 - a named tuple may check its fields
             return self._failed()
         finally:

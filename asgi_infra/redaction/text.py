@@ -21,6 +21,7 @@ _SHORTEST_KEY: Final = 16
 _MARGIN: Final = 64
 _CLEAN_TEXTS: Final = 4096
 _CLEAN_LENGTH: Final = 200
+_MARK_STARTS: Final = frozenset(["[", "R"])
 _OPENERS: Final = frozenset(["{", "["])  # perhaps JSON, of which this module sees only the outside
 
 # Cheap questions that spare most texts most searches.
@@ -131,6 +132,8 @@ class TextRules:
 
     def _until_clean(self, text: str) -> str:
         """Replace until nothing is found, so that a second redaction can change nothing."""
+        if text[:1] in _MARK_STARTS and MARK.fullmatch(text):
+            return text
         for _ in range(_PASSES):
             result = self._pass(text)
             if result is text or MARK.fullmatch(result):

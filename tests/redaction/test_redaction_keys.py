@@ -83,4 +83,4 @@ def test_any_name_is_decided_the_same_way_twice(name):
 
 def test_words_are_found_in_every_style():
     assert words_of("someHTTPHeader-name_2.x") == ["some", "http", "header", "name", "2", "x"]
-    assert words_of("ｐａｓｓｗｏｒｄ") == ["password"]
+    assert words_of("\uff50\uff41\uff53\uff53word") == ["password"]
