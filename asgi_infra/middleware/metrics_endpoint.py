@@ -50,7 +50,7 @@ def metrics_app(registry: CollectorRegistry | None = None, *, compress: bool = T
         ConfigurationError: `registry` is no registry, or the directory of `PROMETHEUS_MULTIPROC_DIR` is missing.
 
     Example:
-        >>> app.add_route("/metrics", metrics_app())  # Starlette, FastAPI
+        >>> app.routes.append(Route("/metrics", metrics_app()))  # Starlette, FastAPI
         >>> app.mount("/metrics", metrics_app())  # answers at /metrics/, and redirects to it
     """
     return _MetricsApp(_source(registry), compress)

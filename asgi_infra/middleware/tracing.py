@@ -159,7 +159,7 @@ class Tracing(Observer):
 
     def _started(self, exchange: Exchange, context: Context) -> Span:
         attributes = self._attributes(exchange)
-        method = attributes["http.request.method"]
+        method: str = attributes["http.request.method"]
         exchange.span_name = "WS" if exchange.is_websocket else _NAMES.get(method, method)
         if exchange.request_id is not None:
             attributes["request_id"] = exchange.request_id

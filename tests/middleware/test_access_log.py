@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.config
 import os
 import sys
 import urllib.request
@@ -678,3 +679,17 @@ def test_a_request_to_uvicorn_has_one_line_or_two_as_asked(lines: Lines, replace
         logger.setLevel(level)
     assert lines.one["status"] == 200
     assert len(handler.records) == (0 if replaced else 1)
+
+
+def test_server_loggers_that_were_set_up_after_the_application_are_silenced_when_the_server_starts() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+
+    middleware = AccessLogMiddleware(app)
+    logging.config.dictConfig(
+        {"version": 1, "disable_existing_loggers": False, "loggers": {"uvicorn.access": {"level": "INFO"}}}
+    )
+    assert not logging.getLogger("uvicorn.access").disabled
+    drive(middleware, {"type": "lifespan"})
+    assert logging.getLogger("uvicorn.access").disabled

@@ -215,3 +215,13 @@ def test_a_span_that_an_inner_middleware_added_is_ended_when_the_application_fai
 
     (server,) = servers(exporter)
     assert server.attributes["error.type"] == "ValueError"
+
+
+def test_an_adopted_span_is_told_to_the_client_too(exporter: InMemorySpanExporter) -> None:
+    app = fastapi_app()
+    app.add_middleware(TracingMiddleware, response_header="traceresponse")
+
+    headers = dict(ask(app)[0]["headers"])
+
+    context = the_server(exporter).context
+    assert headers[b"traceresponse"].startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}".encode())

@@ -9,6 +9,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from asgi_infra import faults
 from asgi_infra.errors import ConfigurationError
@@ -196,5 +198,14 @@ async def test_the_default_registry_is_the_one_of_prometheus_client(anyio_backen
 
 
 def test_what_is_no_registry_is_refused():
-    with pytest.raises(ConfigurationError, match="registry must be .*, not of type str"):
+    with pytest.raises(ConfigurationError, match=r"registry must be .*, not of type str"):
         metrics_app("x")
+
+
+@pytest.mark.anyio
+async def test_a_router_serves_it_at_the_exact_path(registry):
+    app = Starlette()
+    app.routes.append(Route("/metrics", metrics_app(registry)))
+    status, _, body = await get(app)
+    assert status == 200
+    assert b"depth 2.0" in body
