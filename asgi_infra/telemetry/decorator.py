@@ -26,7 +26,6 @@ FunctionKind = Literal["function", "coroutine", "generator", "async generator"]
 @overload
 def traced(
     name: str | None = None,
-    /,
     *,
     attributes: Mapping[str, Any] | None = None,
     record: Iterable[str] = (),
@@ -40,8 +39,7 @@ def traced(function: F, /) -> F: ...
 
 
 def traced(
-    target: Any = None,
-    /,
+    name: Any = None,
     *,
     attributes: Mapping[str, Any] | None = None,
     record: Iterable[str] = (),
@@ -62,7 +60,7 @@ def traced(
     * Exception messages, stack traces and recorded arguments are redacted before they reach the span.
 
     Args:
-        target: The span's name, by default the function's qualified name; or, as a bare `@traced`, the function.
+        name: The span's name, by default the function's qualified name; or, as a bare `@traced`, the function.
         attributes: Attributes of every span; `code.function.name` is always among them.
         record: Names of the parameters whose values become attributes `argument.<name>`. Nothing is recorded
             unless it is listed.
@@ -70,7 +68,7 @@ def traced(
         redact: Any value in, a redacted copy out; by default a `asgi_infra.redaction.Redactor`.
 
     Raises:
-        ConfigurationError: The target is not a function, the name is blank, or `record` names no parameter of it.
+        ConfigurationError: What is decorated is not a function, the name is blank, or `record` names no parameter of it.
 
     Example:
         >>> @traced("price", record=("sku",))
@@ -79,11 +77,11 @@ def traced(
         >>> price("book-1")
         1299
     """
-    if target is not None and not isinstance(target, str):
-        return _decorate(target, None, attributes, record, kind, redact)
-    if target is not None and not target.strip():
+    if name is not None and not isinstance(name, str):
+        return _decorate(name, None, attributes, record, kind, redact)
+    if name is not None and not name.strip():
         raise ConfigurationError("name must not be blank; leave it out to use the function's own name")
-    return lambda function: _decorate(function, target, attributes, record, kind, redact)
+    return lambda function: _decorate(function, name, attributes, record, kind, redact)
 
 
 def function_kind(function: Callable[..., Any]) -> FunctionKind:

@@ -231,6 +231,15 @@ def test_name_attributes_and_kind_can_be_given(spans):
     assert spans.one.kind is SpanKind.CLIENT
 
 
+def test_the_name_can_be_given_by_keyword(spans):
+    @traced(name="charge")
+    def pay():
+        return 1
+
+    assert pay() == 1
+    assert spans.names == ["charge"]
+
+
 def test_traced_can_be_called_without_arguments(spans):
     @traced()
     def subject():
@@ -313,6 +322,7 @@ def test_arguments_are_not_looked_at_when_the_span_is_not_recorded():
     [
         (("",), {}, "name must not be blank"),
         (("  ",), {}, "name must not be blank"),
+        ((), {"name": " "}, "name must not be blank"),
         ((), {"record": "sku"}, r"write \('sku',\)"),
         ((), {"record": ("nope",)}, "'nope', which is no parameter of .* it has: a, b"),
     ],
