@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from blacksheep import Application, Response, json
 
-from asgi_infra import InfraMiddleware, get_request_id
-from asgi_infra.middleware.hooks import publish_routes
+from asgi_infra import InfraMiddleware, get_request_id, publish_routes
 
 shop = Application()
 

@@ -111,7 +111,7 @@ def test_the_metrics_are_served_where_the_example_says_so(example, capfd):
         assert "metrics_app" not in (EXAMPLES / f"{name}.py").read_text()
         return
     ask(app, f"{PREFIX.get(name, '')}/items/8")
-    status, headers, body = ask(app, "/metrics/")
+    status, headers, body = ask(app, "/metrics")
     assert status == 200
     assert b"x-request-id" not in headers
     assert f'path="{PREFIX.get(name, "")}/items/{{id}}"'.encode() in body
