@@ -60,7 +60,7 @@ examples:
 _DEMO_EXITS = """\
 exit codes:
   0  stopped with Ctrl-C, or every check passed
-  1  a check failed, or the address is taken
+  1  a check failed, or the address is taken or unknown
   2  the command line or the installation is wrong
 """
 _DOCTOR = """\

@@ -4,7 +4,7 @@ Every worker and every reload imports this module anew, and so gets the wrapping
 not know as well:
 
 ```text
-ASGI_INFRA_TARGET=shop:app daphne asgi_infra.cli.runner:app
+ASGI_INFRA_TARGET=shop:app daphne -v 0 asgi_infra.cli.runner:app
 ```
 
 | variable | meaning |

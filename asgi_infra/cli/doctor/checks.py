@@ -175,7 +175,7 @@ def route_hook(anatomy: Anatomy) -> Iterator[Finding]:
             "routes-hidden",
             f"{anatomy.framework} tells nobody which route handled a request",
             "Every path is counted as `unmatched`, and no span has a route.",
-            "from asgi_infra.middleware.hooks import publish_routes; publish_routes(app)",
+            "from asgi_infra import publish_routes; publish_routes(app)",
         )
 
 
