@@ -44,7 +44,9 @@ class Outlet:
         self, sink: Sink, queue: Queue, max_bytes: int, overflow: Overflow, notice: Callable[[int], bytes]
     ) -> None:
         self._sink = sink
+        self._write = sink.write
         self._direct = queue == "never"
+        self._patience = _FOREVER if self._direct else 0.0
         self._background = queue == "always" or (queue == "auto" and sink.blocks())
         self._max_bytes = max_bytes
         self._blocks = overflow == "block"
@@ -66,6 +68,9 @@ class Outlet:
 
     def put(self, line: bytes) -> None:
         """Take one line, which ends in a line feed."""
+        if not (self._lines or self._background or self._untold) and self._lock.acquire(blocking=False):
+            self._put_first(line)
+            return
         if self._size >= self._max_bytes and not self._has_room():
             self._lost["full"] += 1
             self._untold += 1
@@ -77,10 +82,30 @@ class Outlet:
             if not self._wake.is_set():
                 self._call_thread()
         elif self._lock.acquire(blocking=False):
-            self._drain_and_release(_FOREVER if self._direct else 0.0)
+            self._drain_and_release(self._patience)
         elif self._direct and self._owner != threading.get_ident():
             self._lock.acquire()
-            self._drain_and_release(_FOREVER)
+            self._drain_and_release(self._patience)
+
+    def _put_first(self, line: bytes) -> None:
+        """Write a line past the queue, with the lock held, because nothing waits and nothing is left to be told."""
+        self._owner = threading.get_ident()
+        written = 0
+        try:
+            written = self._write(line, self._patience)
+        except Exception:  # noqa: BLE001, S110 - it is written once more from the queue, which counts what fails
+            pass
+        if written < len(line):
+            self._partial = written > 0
+            self._lines.appendleft(line[written:])
+            self._size += len(line) - written
+        elif not self._lines:
+            self._owner = 0
+            self._lock.release()
+            # A line may have come between the look and the release.
+            if not self._lines or not self._lock.acquire(blocking=False):
+                return
+        self._drain_and_release(self._patience)
 
     def flush(self, timeout: float) -> bool:
         """Write what waits, for at most `timeout` seconds, and return whether nothing is left."""
@@ -182,7 +207,7 @@ class Outlet:
                     self._size += 1
                 size = len(line)
                 try:
-                    written = self._sink.write(line, timeout)
+                    written = self._write(line, timeout)
                 except Exception as exc:  # noqa: BLE001
                     self._failed(line, exc)
                     self._size -= size

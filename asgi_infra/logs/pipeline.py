@@ -59,7 +59,7 @@ class Pipeline:
         try:
             redactor = self._redactor
             if redactor is None:
-                message = plain_message(msg, args)
+                message = msg if type(msg) is str and not args else plain_message(msg, args)
             else:
                 message = redacted_message(msg, args, redactor)
                 name = self._names.get(name) or self._redacted_name(name, redactor)

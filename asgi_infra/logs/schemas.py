@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_infra.logs.levels import level_name
@@ -13,7 +12,9 @@ from asgi_infra.logs.levels import level_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_at = partial(datetime.fromtimestamp, tz=UTC)
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def _log(
                 return
             if exc_info and not isinstance(exc_info, BaseException):
                 exc_info = (exc_info if isinstance(exc_info, tuple) else sys.exc_info())[1]
-            if len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
+            if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
                 args = args[0]
             handler.pipeline.log(time(), level, self.name, msg, args, exc_info or None, extra)
             return
@@ -111,21 +111,17 @@ def _log(
 
 
 def _is_alone(logger: logging.Logger, handler: PipelineHandler) -> bool:
-    if not handler.short or handler.filters or logger.filters or type(logger) not in _CLASSES:
+    if logger.filters or handler.filters or not handler.short or type(logger) not in _CLASSES:
         return False
-    found = False
-    current: logging.Logger | None = logger
-    while current is not None:
-        for each in current.handlers:
-            if each is not handler or found:
-                return False
-            found = True
-        if not current.propagate:
-            break
-        current = current.parent
-    cls = logging.Logger
+    current = logger
+    while current.propagate and (parent := current.parent) is not None:
+        if current.handlers:
+            return False
+        current = parent
+    last, cls = current.handlers, logging.Logger
     return (
-        found
+        len(last) == 1
+        and last[0] is handler
         and cls.handle is _HANDLE
         and cls.callHandlers is _CALL_HANDLERS
         and cls.makeRecord is _MAKE_RECORD
