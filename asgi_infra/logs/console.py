@@ -7,14 +7,14 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from asgi_infra.context import request_id_var
 from asgi_infra.logs.levels import level_name
-from asgi_infra.logs.spans import current_span
 from asgi_infra.logs.values import safe_repr, safe_text, valid_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import IO
+
+    from opentelemetry.trace import SpanContext
 
     from asgi_infra.logs.event import Failure, Origin
 
@@ -58,6 +58,8 @@ class ConsoleLines:
         level: int,
         logger: str,
         message: str,
+        request_id: str | None = None,
+        span: SpanContext | None = None,
         extra: dict[Any, Any] | None = None,
         failure: Failure | None = None,
         stack: str | None = None,
@@ -75,7 +77,6 @@ class ConsoleLines:
         fields = [self._field(key, value) for key, value in {**self._static, **(extra or {})}.items()]
         if origin is not None:
             fields.append(self._field("at", f"{origin.file}:{origin.line}"))
-        request_id, span = request_id_var.get(), current_span()
         if request_id is not None:
             fields.append(self._field("request_id", request_id))
         if span is not None:

@@ -8,6 +8,8 @@ from asgi_infra.logs.values import safe_text
 from asgi_infra.redaction.exceptions import exception_text
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
     from asgi_infra.redaction import Redactor
 
 
@@ -28,7 +30,7 @@ class Origin(NamedTuple):
 
 
 class Render(Protocol):
-    """Makes a line, line feed included, of what is to be told; request and span are those of the moment."""
+    """Makes a line, line feed included, of what is to be told; it looks nothing up."""
 
     def __call__(
         self,
@@ -36,6 +38,8 @@ class Render(Protocol):
         level: int,
         logger: str,
         message: str,
+        request_id: str | None = None,
+        span: SpanContext | None = None,
         extra: dict[Any, Any] | None = None,
         failure: Failure | None = None,
         stack: str | None = None,

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from asgi_infra import faults
-from asgi_infra.context import request_id_var
 from asgi_infra.logs.levels import LEVELS
 from asgi_infra.logs.schemas import severity_number
-from asgi_infra.logs.spans import current_span
 from asgi_infra.logs.values import mended, safe_repr
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ class JSONLines:
         self._logger, self._message = schema.logger, schema.message
         self._nest = schema.nest
         self._request_id = schema.request_id
-        self._own = schema.own_names()
+        self._own = schema.own_names() - ({schema.service} if service is None else set())
         self._trace_prefix = trace_prefix
         self._static: dict[str, Any] = dict(schema.static)
         if service is not None:
@@ -59,6 +57,8 @@ class JSONLines:
         level: int,
         logger: str,
         message: str,
+        request_id: str | None = None,
+        span: SpanContext | None = None,
         extra: dict[Any, Any] | None = None,
         failure: Failure | None = None,
         stack: str | None = None,
@@ -75,10 +75,8 @@ class JSONLines:
         if self._static:
             record.update(self._static)
         inner = record if self._nest is None else {}
-        request_id = request_id_var.get()
         if request_id is not None:
             inner[self._request_id] = request_id
-        span = current_span()
         if span is not None:
             self._add_span(record, span)
         if self._fields:

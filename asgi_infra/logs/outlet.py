@@ -90,11 +90,11 @@ class Outlet:
     def _put_first(self, line: bytes) -> None:
         """Write a line past the queue, with the lock held, because nothing waits and nothing is left to be told."""
         self._owner = threading.get_ident()
-        written = 0
         try:
             written = self._write(line, self._patience)
-        except Exception:  # noqa: BLE001, S110 - it is written once more from the queue, which counts what fails
-            pass
+        except Exception as exc:  # noqa: BLE001
+            self._failed(line, exc)
+            written = len(line)
         if written < len(line):
             self._partial = written > 0
             self._lines.appendleft(line[written:])

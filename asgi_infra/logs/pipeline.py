@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from contextvars import Context
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.trace import get_current_span
+
 from asgi_infra import faults
+from asgi_infra.context import request_id_var
 from asgi_infra.logs.event import Origin, failure_of
 from asgi_infra.logs.messages import plain_message, redacted_message
+from asgi_infra.logs.spans import span_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.trace import Span
 
     from asgi_infra.logs.event import Render
     from asgi_infra.redaction import Redactor
@@ -21,6 +26,7 @@ STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "mes
 """What a log record has of its own; `taskName` since Python 3.12, `message` and `asctime` once it was formatted."""
 
 _UNWANTED: Final = STANDARD | {"color_message"}  # uvicorn's message for terminals
+_OF_ACCESS_LINES: Final = frozenset(["timestamp", "level", "logger", "message", "request_id", "trace_id", "span_id"])
 _KNOWN_NAMES: Final = 4096
 
 
@@ -32,16 +38,24 @@ class Pipeline:
         put: Takes it.
         redactor: What redacts messages, arguments, fields and exceptions; `None` to leave all as it is.
         caller: Whether lines say where in the code they come from.
+        service: Whether lines have a service already, which then is that of the access log, too.
     """
 
     def __init__(
-        self, render: Render, put: Callable[[bytes], None], redactor: Redactor | None, *, caller: bool = False
+        self,
+        render: Render,
+        put: Callable[[bytes], None],
+        redactor: Redactor | None,
+        *,
+        caller: bool = False,
+        service: bool = False,
     ) -> None:
         self._render = render
         self._put = put
         self._redactor = redactor
         self._caller = caller
         self._names: dict[str, str] = {}
+        self._set_here = _OF_ACCESS_LINES | {"service"} if service else _OF_ACCESS_LINES
 
     def log(
         self,
@@ -68,7 +82,8 @@ class Pipeline:
                 if stack is not None:
                     stack = redactor.text(stack)
             failure = None if exc is None else failure_of(exc, redactor)
-            line = self._render(created, level, name, message, extra, failure, stack, origin)
+            request_id, span = request_id_var.get(), span_context(get_current_span())
+            line = self._render(created, level, name, message, request_id, span, extra, failure, stack, origin)
         except Exception as error:  # noqa: BLE001
             faults.record("logs.render", error)
             line = self._render(created, level, "asgi_infra.logs", f"a record that raised {type(error).__name__}")
@@ -87,8 +102,28 @@ class Pipeline:
     def notice(self, lost: int) -> bytes:
         """Render the line that tells how many lines were lost."""
         text = f"{lost} log lines were lost before this one"
-        # Not in the context of the request that happens to come next.
-        return Context().run(self._render, time(), logging.WARNING, "asgi_infra.logs", text, {"lost": lost})
+        return self._render(time(), logging.WARNING, "asgi_infra.logs", text, extra={"lost": lost})
+
+    def write_fields(self, level: int, fields: Mapping[str, Any], span: Span | None = None) -> None:
+        """Write one line of the access log, whose request is over: its ids are those of the fields and the span.
+
+        Args:
+            level: The number of its level.
+            fields: The access log's own record.
+            span: The span of the request, if it has one.
+        """
+        try:
+            name, message = fields["logger"], fields["message"]
+            extra = {field: value for field, value in fields.items() if field not in self._set_here}
+            if self._redactor is not None:
+                message, extra = self._redactor.text(message), self._redactor.attributes(extra)
+            context = None if span is None else span_context(span)
+            created = fields["timestamp"].timestamp()
+            line = self._render(created, level, name, message, fields["request_id"], context, extra)
+        except Exception as error:  # noqa: BLE001
+            faults.record("logs.render", error)
+            line = self._render(time(), level, "asgi_infra.logs", f"a record that raised {type(error).__name__}")
+        self._put(line)
 
     def _redacted_name(self, name: str, redactor: Redactor) -> str:
         if len(self._names) >= _KNOWN_NAMES:

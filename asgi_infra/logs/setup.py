@@ -58,7 +58,13 @@ class Logging:
             config.overflow,
             self._notice,
         )
-        self.pipeline = Pipeline(_renderer(config, redactor), self._outlet.put, redactor, caller=config.caller)
+        self.pipeline = Pipeline(
+            _renderer(config, redactor),
+            self._outlet.put,
+            redactor,
+            caller=config.caller,
+            service=config.service is not None,
+        )
 
     def _notice(self, lost: int) -> bytes:
         return self.pipeline.notice(lost)

@@ -20,6 +20,8 @@ from asgi_infra.logs.pipeline import STANDARD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opentelemetry.trace import Span
+
     from asgi_infra.logs.pipeline import Pipeline
 
 _original: Final = logging.Logger._log
@@ -55,6 +57,11 @@ class PipelineHandler(logging.Handler):
         if passed:
             self.pipeline.handle(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
+
+    def write_fields(self, level: int, fields: Mapping[str, Any], span: Span | None = None) -> None:
+        """Write a line of the access log, if its logger is enabled for that level; see `Pipeline.write_fields`."""
+        if level >= self.level and logging.getLogger(str(fields["logger"])).isEnabledFor(level):
+            self.pipeline.write_fields(level, fields, span)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.pipeline.handle(record)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import INVALID_SPAN, get_current_span
+from opentelemetry.trace import INVALID_SPAN
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
+    from opentelemetry.trace import Span, SpanContext
 
 
-def current_span() -> SpanContext | None:
-    """Return the context of the current span, sampled or not, or `None` where there is none."""
-    span = get_current_span()
+def span_context(span: Span) -> SpanContext | None:
+    """Return the context of a span, sampled or not, or `None` if it is none that anything could be found by."""
     if span is INVALID_SPAN:
         return None
     context = span.get_span_context()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.trace import get_current_span
+
 from asgi_infra.context import request_id_var
 from asgi_infra.logs.event import failure_of
-from asgi_infra.logs.spans import current_span
+from asgi_infra.logs.spans import span_context
 from asgi_infra.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class StructlogRedactor:
         fields = dict(event)
         exc = _exception(fields.pop("exc_info", None))
         redacted = self._redactor.attributes(fields)
-        request_id, span = request_id_var.get(), current_span()
+        request_id, span = request_id_var.get(), span_context(get_current_span())
         if request_id is not None:
             redacted["request_id"] = request_id
         if span is not None:

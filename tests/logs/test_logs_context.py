@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import threading
+from datetime import UTC, datetime
 from io import BytesIO
 
 import anyio
@@ -138,3 +139,59 @@ def test_queued_lines_have_the_ids_of_the_time_of_the_call(configure, lines):
             logger.info("%d", number)
     assert setup.flush()
     assert [line["request_id"] for line in lines.all] == [f"r-{number}" for number in range(20)]
+
+
+def access_fields(**fields):
+    return {
+        "timestamp": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "level": "INFO",
+        "logger": "asgi_infra.access",
+        "message": "GET /users/carol@example.org 200",
+        "request_id": "r-1",
+        "trace_id": f"{7:032x}",
+        "span_id": f"{8:016x}",
+        "path": "/users/carol@example.org",
+        "status": 200,
+        **fields,
+    }
+
+
+def the_span():
+    return NonRecordingSpan(SpanContext(7, 8, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+
+
+def test_a_line_of_the_access_log_has_the_same_format_and_the_ids_of_its_own_request(configure, lines):
+    configure(service="shop")
+    (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
+    with bind(request_id="another"):
+        handler.write_fields(logging.INFO, access_fields(service="front"), the_span())
+    assert lines.one == {
+        "timestamp": "2026-01-02T03:04:05Z",
+        "level": "INFO",
+        "logger": "asgi_infra.access",
+        "message": "GET /users/[REDACTED:email] 200",
+        "service": "shop",
+        "request_id": "r-1",
+        "trace_id": f"{7:032x}",
+        "span_id": f"{8:016x}",
+        "path": "/users/[REDACTED:email]",
+        "status": 200,
+    }
+
+
+def test_a_line_of_the_access_log_follows_the_schema_and_the_level(configure, lines):
+    configure("WARNING", schema="otel")
+    (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
+    handler.write_fields(logging.INFO, access_fields(), the_span())
+    assert lines.all == []
+    handler.write_fields(logging.ERROR, access_fields(service="front"), the_span())
+    assert lines.one["TraceFlags"] == 1
+    assert lines.one["Attributes"]["request_id"] == "r-1"
+    assert lines.one["SeverityText"] == "ERROR"
+
+
+def test_a_broken_line_of_the_access_log_is_still_a_line(configure, lines):
+    configure()
+    (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
+    handler.write_fields(logging.INFO, {"logger": "asgi_infra.access"})
+    assert lines.messages[-1] == "a record that raised KeyError"
