@@ -4,8 +4,10 @@ import gzip
 import os
 import threading
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import anyio
 import pytest
 from opentelemetry import trace
 from opentelemetry.metrics import _internal as metrics_internal
@@ -46,6 +48,12 @@ def spans():
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     return Spans(exporter)
+
+
+@pytest.fixture
+def pause():
+    """A wait of no time, for any event loop."""
+    return partial(anyio.sleep, 0)
 
 
 class Spans:
