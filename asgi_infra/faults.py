@@ -25,7 +25,7 @@ def record(place: str, error: BaseException) -> None:
         place: Where it happened, for example `"tracing.end"`; with the error's type it makes the kind.
         error: What was raised.
     """
-    kind = (place, type(error).__qualname__)
+    kind = (place, type(error).__qualname__.encode("utf-8", "replace").decode())  # a name may hold anything
     with _lock:
         if kind not in _counts and len(_counts) >= _MAX_KINDS:
             kind = _OTHER

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from os import register_at_fork, urandom
+from os import urandom
 from time import time_ns
 
 _BLOCK = 256
@@ -31,7 +32,8 @@ def uuid7() -> str:
 def _refill() -> str:
     global _forks_are_safe
     if not _forks_are_safe:
-        register_at_fork(after_in_child=_random.clear)
+        if hasattr(os, "register_at_fork"):  # Windows has no fork
+            os.register_at_fork(after_in_child=_random.clear)
         _forks_are_safe = True
     digits = urandom(_BLOCK * _DIGITS // 2).hex()
     # RFC 9562, section 5.7: the version 7 and the variant 8 stand before random bits.

@@ -6,6 +6,7 @@ down. Telemetry and logging therefore leave here what flushes them, and the midd
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from asgi_infra.types import Message, Send
 
-_LAST_MESSAGES = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
+_LAST_MESSAGES = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 _lock = Lock()
 _flushes: list[Callable[[], Awaitable[object]]] = []
@@ -56,7 +57,7 @@ def flushing_send(send: Send) -> Send:
     """
 
     async def flush_then_send(message: Message) -> None:
-        if message["type"] in _LAST_MESSAGES:
+        if isinstance(message, Mapping) and message.get("type") in _LAST_MESSAGES:
             await flush_all()
         await send(message)
 

@@ -144,6 +144,7 @@ class AccessLog(Observer):
         first_byte = exchange.first_byte
         if len(path) + len(method) > MAX_TEXT or not path.isascii():
             method, path = text(method), text(path)
+        message = f"{method} {path} {status}"
         trace_id = span_id = None
         if span is not None and (context := span.get_span_context()).trace_id:
             trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
@@ -151,7 +152,7 @@ class AccessLog(Observer):
             "timestamp": datetime.now(UTC),
             "level": level,
             "logger": LOGGER,
-            "message": f"{method} {path} {status}",
+            "message": message if message.isprintable() else _escaped(message),
             "request_id": exchange.request_id,
             "trace_id": trace_id,
             "span_id": span_id,
@@ -218,6 +219,11 @@ def _as_text(value: object) -> str:
 # What a log record says in its own way, and what it has of its own.
 _OF_THE_RECORD = frozenset({"timestamp", "level", "logger", "message"})
 _TAKEN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"asctime"}
+
+
+def _escaped(message: str) -> str:
+    """Return a message that can't break or colour a line of text: servers have decoded the `%0A` of a path."""
+    return message.encode("unicode_escape").decode("ascii")
 
 
 class AccessLogOptions(TypedDict, total=False):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 2048
 _MAX_COMMON = 512
+_MAX_KEY = 320  # characters of method and host
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -38,8 +39,8 @@ class RequestAttributes:
         if exchange.client is not None:
             attributes["client.address"] = exchange.client
         if peer and peer[0]:
-            attributes["network.peer.address"], port = peer
-            if type(port) is int or (port := _port(peer)) is not None:
+            attributes["network.peer.address"] = peer[0]
+            if (port := _port(peer)) is not None:
                 attributes["network.peer.port"] = port
         if agent := exchange.headers.get(b"user-agent"):
             attributes["user_agent.original"] = agent[:MAX_TEXT].decode("latin-1")
@@ -56,7 +57,9 @@ class RequestAttributes:
             common["network.protocol.version"] = version
         if exchange.is_websocket:
             common["network.protocol.name"] = "websocket"
-        if len(self._common) < _MAX_COMMON:
+        if len(exchange.method) + len(exchange.host or b"") <= _MAX_KEY:
+            if len(self._common) >= _MAX_COMMON:
+                self._common.clear()
             self._common[key] = common
         return common
 

@@ -32,6 +32,9 @@ def foreign_server_span(current: Span, exchange: Exchange) -> Span | None:
     """
     if not current.is_recording() or getattr(current, "kind", None) is not SpanKind.SERVER:
         return None
+    scope_name = getattr(getattr(current, "instrumentation_scope", None), "name", None)
+    if scope_name == "asgi_infra" and exchange.scope.get(STARLETTE_KEY) != CLAIMED:
+        return None  # ours, of the request whose handler makes this one in the same process
     if getattr(exchange.scope.get(FASTAPI_KEY), "span", None) is current or exchange.scope.get(STARLETTE_KEY) is True:
         return current
     attributes = getattr(current, "attributes", None) or {}

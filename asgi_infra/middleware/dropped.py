@@ -75,7 +75,7 @@ class Dropper:
 def dropper(provider: TracerProvider, tracer: Tracer) -> Callable[[Context], Span | None] | None:
     """Return what drops spans in the name of a provider, or `None` where its sampler has to be asked each time."""
     if type(provider) in (ProxyTracerProvider, NoOpTracerProvider):
-        return get_current_span  # without an SDK there is no span, and the caller's goes on
+        return _callers  # without an SDK there is no span, and the caller's goes on
     sdk: Any = sys.modules.get("opentelemetry.sdk.trace")
     if sdk is None or type(provider) is not sdk.TracerProvider:
         return None
@@ -93,3 +93,9 @@ def dropper(provider: TracerProvider, tracer: Tracer) -> Callable[[Context], Spa
         return None
     drops_roots = parent_based.group(1) in _DROPS_ALL
     return Dropper(provider.id_generator, drops_all=False, drops_roots=drops_roots)  # type: ignore[attr-defined]
+
+
+def _callers(context: Context) -> Span:
+    """Return the span that is current, in a form that we may end: it may be somebody else's, and record."""
+    span = get_current_span(context)
+    return NonRecordingSpan(span.get_span_context()) if span.is_recording() else span

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp, Receive, Scope, Send
 
+_MAX_JOINS = 256
+
 SCOPE_KEY = "asgi_infra"
-"""Where the scope holds what an exchange shares: `exchange` while it lasts, `request_id`, and `route`, which any
-framework hook may set."""
+"""Where the scope holds what an exchange shares: `exchange` while it lasts, `request_id`, and `route`, which the
+application and the hooks of frameworks may set."""
 
 
 class Observer:
@@ -116,6 +118,7 @@ class Engine:
         self._proxies = TrustedProxies(trusted_proxies) or None
         self._plan = Plan(observers)
         self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
+        self._joins: dict[tuple[Plan, Plan], tuple[Plan, Plan]] = {}
         self._tell(_overridden(observers, "wraps"), app)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -140,12 +143,16 @@ class Engine:
         if not plan.observers:
             await self.app(scope, receive, send)
             return
-        state: dict[str, Any] | None = scope.get(SCOPE_KEY)
-        if state is not None and state.get("exchange") is not None:
-            await self._join(state["exchange"], plan, scope, receive, send)
+        outer = scope.get(SCOPE_KEY)
+        if type(outer) is dict and outer.get("exchange") is not None:
+            await self._join(outer["exchange"], plan, scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, plan)
-        scope[SCOPE_KEY] = state = {"exchange": exchange}
+        state: dict[str, Any] = {"exchange": exchange}
+        try:
+            scope[SCOPE_KEY] = state
+        except Exception as exc:  # noqa: BLE001 - a scope that can't be written to
+            faults.record("engine.scope", exc)
         if self._proxies is not None:
             self._ask(self._proxies, exchange)
         try:
@@ -163,12 +170,9 @@ class Engine:
             exchange.error = None
 
     async def _join(self, exchange: Exchange, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
-        present = {observer.feature for observer in exchange.plan.observers}
-        missing = Plan([observer for observer in plan.observers if observer.feature not in present])
-        if exchange.finished:  # the observers have been told of the end, and would not be told again
-            missing = Plan(())
-        if missing.observers:
-            exchange.plan = Plan([*exchange.plan.observers, *missing.observers])
+        missing = _NOBODY  # once the observers have been told of the end, a late one would not be told again
+        if not exchange.finished:
+            exchange.plan, missing = self._joined(exchange.plan, plan)
             missing.start(exchange)
         if scope.get("path") == exchange.path:
             exchange.scope = scope  # a copy, where a middleware in between has made one: it is what routers fill
@@ -176,6 +180,17 @@ class Engine:
             await self.app(scope, receive, send)
         finally:
             missing.close(exchange)
+
+    def _joined(self, outer: Plan, inner: Plan) -> tuple[Plan, Plan]:
+        """Return the plan of both, and the plan of what only the inner one has."""
+        known = self._joins.get((outer, inner))
+        if known is None:
+            present = {observer.feature for observer in outer.observers}
+            added = [observer for observer in inner.observers if observer.feature not in present]
+            known = (Plan([*outer.observers, *added]), Plan(added))
+            if len(self._joins) < _MAX_JOINS:
+                self._joins[outer, inner] = known
+        return known
 
     def _ask(self, proxies: TrustedProxies, exchange: Exchange) -> None:
         try:
@@ -205,3 +220,6 @@ def _overridden(observers: Sequence[Observer], name: str) -> list[Callable[..., 
         for observer in observers
         if getattr(type(observer), name) is not getattr(Observer, name)
     ]
+
+
+_NOBODY = Plan(())

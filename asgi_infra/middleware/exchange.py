@@ -11,6 +11,7 @@ or raised, because frameworks answer first and raise then; its time is still tha
 
 from __future__ import annotations
 
+from operator import itemgetter
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from asgi_infra.middleware.engine import Plan
     from asgi_infra.types import Message, Receive, Scope, Send
+
+_NAME = itemgetter(0)
 
 Outcome: TypeAlias = Literal["ok", "error", "disconnected", "cancelled"]
 
@@ -220,7 +223,7 @@ class Exchange:
         elif kind == "websocket.accept":
             return self._with_head(message, 101), False
         elif kind == "websocket.close":
-            if self.status is None:
+            if self.status is None and not self.disconnected:
                 self.status = 403
             if self.close_code is None:
                 self.close_code = message.get("code") or 1000
@@ -246,7 +249,9 @@ class Exchange:
         headers = message.get("headers") or ()
         added = self.response_headers
         if added:
-            headers = [header for header in headers if header[0].lower() not in added]
+            headers = list(headers)
+            if not added.keys().isdisjoint(map(bytes.lower, map(_NAME, headers))):
+                headers = [header for header in headers if header[0].lower() not in added]
             headers += added.items()
             message = {**message, "headers": headers}
         elif not isinstance(headers, (list, tuple)):  # an iterator can be read only once
@@ -260,8 +265,11 @@ class Exchange:
             self.error = error
             self.finish()
             return
-        if is_cancellation(error):
-            return
+        try:
+            if is_cancellation(error):
+                return
+        except Exception as exc:  # noqa: BLE001 - an error may say anything of itself
+            faults.record("engine.late_error", exc)
         for late_error in self.plan.late_errors:
             try:
                 late_error(self, error)

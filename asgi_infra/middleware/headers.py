@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
-_URLS = frozenset({b"content-location", b"location", b"referer"})
+_URLS = frozenset(
+    {b"content-location", b"link", b"location", b"referer", b"x-forwarded-uri", b"x-original-url", b"x-rewrite-url"}
+)
+_CREDENTIALS = frozenset({b"sec-websocket-protocol"})  # where browsers put tokens, having no other header to set
 _REDACTED = ["REDACTED"]
 _MAX_VALUE = 1024
 _MAX_VALUES = 16
@@ -39,7 +42,7 @@ class HeaderCapture:
             raise ConfigurationError(f"capture_{side}_headers must be a list of header names, such as ['accept']")
         rules = KeyRules()
         self._keys = {name.lower().encode("ascii"): f"http.{side}.header.{name.lower()}" for name in known}
-        self._private = {
+        self._private = _CREDENTIALS | {
             name.lower().encode("ascii") for name in known if rules.kind(name) or "session" in name.lower()
         }
 
@@ -66,4 +69,5 @@ class HeaderCapture:
 
 def _without_secrets(url: str) -> str:
     # A fragment may hold tokens in the form of a query too: RFC 6749, section 4.2.2.
-    return re.sub(r"(?<=[?#])[^?#]+", lambda match: redact_query(match[0]), url)
+    url = re.sub(r"(?<=[?#])[^?#]+", lambda match: redact_query(match[0]), url)
+    return re.sub(r"//[^/@?#]*@", "//REDACTED@", url)

@@ -10,7 +10,7 @@ import os
 import re
 from contextlib import suppress
 from functools import cache
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prometheus_client import Counter, Gauge, Histogram, values
@@ -153,7 +153,7 @@ class MultiprocessSelfMetrics:
         self._written: dict[tuple[str, str], int] = {}
         self._overflow_written = 0
         self._next = 0.0
-        self._lock = Lock()
+        self._lock = RLock()  # the garbage collector may end an abandoned exchange while it is held
 
     def sync_at(self, now: float) -> None:
         """Write what is new, unless the last time is less than a second ago; `now` is on the clock of exchanges."""

@@ -70,7 +70,8 @@ def type_name(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return name.encode("utf-8", "replace").decode()
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -85,15 +86,17 @@ def _is_disconnect(error: BaseException, *, disconnected: bool) -> bool:
     # A task group that has lost its client raises the disconnect beside the cancellations of its other tasks.
     return all(
         type(leaf).__name__ in _DISCONNECT_NAMES
-        or (disconnected and isinstance(leaf, OSError))
+        or (disconnected and (isinstance(leaf, ConnectionError) or type(leaf) is OSError))
         or is_cancellation(leaf)
         for leaf in _leaves(error)
     )
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            yield from _leaves(member)
-    else:
-        yield error
+    pending = [error]  # groups may be nested deeper than Python recurses
+    while pending:
+        member = pending.pop()
+        if isinstance(member, BaseExceptionGroup):
+            pending.extend(member.exceptions)
+        else:
+            yield member

@@ -44,8 +44,8 @@ class TrustedProxies:
     """The networks whose forwarding headers are believed.
 
     Args:
-        networks: Addresses and networks, such as `"10.0.0.0/8"` or `"::1"`; `"*"` trusts every peer, which is right
-            only where nothing but the proxy can connect.
+        networks: Addresses and networks, such as `"10.0.0.0/8"` or `"::1"`. `"*"` trusts every peer, which is right
+            only where nothing but the proxy can connect; the hops before it are trusted by their networks only.
 
     Raises:
         ConfigurationError: Something is neither an address nor a network.
@@ -66,7 +66,7 @@ class TrustedProxies:
 
     def apply(self, exchange: Exchange) -> None:
         """Set client, scheme and host of an exchange to what its trusted proxies say."""
-        if not self._trusts(exchange.client):
+        if not self._everyone and not self._trusts(exchange.client):
             return
         headers = exchange.headers
         found = other = _Found()
@@ -76,7 +76,7 @@ class TrustedProxies:
             other = self._read({"for": address} for address in _last(exchange, b"x-forwarded-for"))
         if found.client and other.client and found.client != other.client:
             return
-        if b"forwarded" not in headers:
+        if b"forwarded" not in headers or (other.client and not found.client):
             found = self._read([_nearest(exchange)])
         if client := found.client or other.client:
             exchange.client = client
@@ -101,8 +101,6 @@ class TrustedProxies:
         return _Found(client, scheme, host)
 
     def _trusts(self, peer: str | None) -> bool:
-        if self._everyone:
-            return True
         address = _address(peer or "")
         return address is not None and any(address in network for network in self._networks)
 
@@ -143,6 +141,8 @@ def _last(exchange: Exchange, name: bytes) -> Iterator[str]:
 
 
 def _is_escaped(value: str, at: int) -> bool:
+    if value[at - 1 : at] != "\\":
+        return False
     before = value[max(0, at - _MAX_HEADER) : at]
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from asgi_infra import faults
@@ -72,7 +73,8 @@ class RequestID(Observer):
         exchange.request_id_token = request_id_var.set(request_id)
 
     def close(self, exchange: Exchange) -> None:
-        request_id_var.reset(exchange.request_id_token)
+        with suppress(ValueError):  # an abandoned exchange is closed in the garbage collector's context, not in its own
+            request_id_var.reset(exchange.request_id_token)
 
     def _accepted(self, raw: bytes) -> str | None:
         if not self._accept or len(raw) > self._max_length or not _SAFE.fullmatch(raw):

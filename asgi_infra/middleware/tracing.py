@@ -64,6 +64,10 @@ class Tracing(Observer):
             raise ConfigurationError(
                 f"response_header must be 'traceresponse', 'server-timing' or None, not {shown(response_header)}"
             )
+        if tracer_provider is not None and not isinstance(tracer_provider, trace.TracerProvider):
+            raise ConfigurationError(
+                f"tracer_provider must be a TracerProvider of OpenTelemetry, not {shown(tracer_provider)}"
+            )
         for name, hook in (("on_start", on_start), ("on_end", on_end)):
             if hook is not None:
                 require_hook(name, hook)
@@ -87,14 +91,14 @@ class Tracing(Observer):
         claim(scope)
 
     def start(self, exchange: Exchange) -> None:
-        context = get_current()
-        if context and self._adopted(exchange, context):
-            return
-        context = self._propagation.extract(exchange, context)
         # The global provider may be set after the middleware was made, and replaced in tests.
         provider = self._given_provider or trace.get_tracer_provider()
         if provider is not self._provider:
             self._use(provider)
+        outer = get_current()
+        if outer and self._adopted(exchange, outer):
+            return
+        context = self._propagation.extract(exchange, outer)
         span = self._dropped(context) if self._dropped is not None else None
         if span is None:
             span = self._started(exchange, context)
@@ -109,6 +113,8 @@ class Tracing(Observer):
             exchange.span_token = attach(context)
             if self._response_header is not None:
                 exchange.response_headers[self._response_header.encode()] = _identity(span, self._response_header)
+        elif context is not outer:  # without an SDK, the caller's baggage still goes on
+            exchange.span_token = attach(context)
         if self._on_start is not None:
             self._call_hook("tracing.on_start", self._on_start, exchange)
 
@@ -132,9 +138,11 @@ class Tracing(Observer):
         span = self._tracer.start_span(
             "background", set_span_in_context(exchange.span), SpanKind.INTERNAL, start_time=_end_ns(exchange)
         )
-        span.record_exception(error)
-        span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
-        span.end()
+        try:
+            span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
+            span.record_exception(error)
+        finally:
+            span.end()
 
     def close(self, exchange: Exchange) -> None:
         if exchange.span_token is not None:

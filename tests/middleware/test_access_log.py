@@ -693,3 +693,10 @@ def test_server_loggers_that_were_set_up_after_the_application_are_silenced_when
     assert not logging.getLogger("uvicorn.access").disabled
     drive(middleware, {"type": "lifespan"})
     assert logging.getLogger("uvicorn.access").disabled
+
+
+def test_a_path_can_not_forge_a_line_of_text() -> None:
+    logger, records = recording_logger()
+    drive(AccessLogMiddleware(answer(), logger=logger), http(path="/a\nINFO GET /admin 200\x1b[2J"))
+    (record,) = records
+    assert record.getMessage() == r"GET /a\nINFO GET /admin 200\x1b[2J 200"

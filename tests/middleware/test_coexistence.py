@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from fastapi import Depends, FastAPI
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as ContribMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
@@ -75,6 +75,20 @@ def ask(app: Any, headers: Any = ()) -> list[Any]:
 
     anyio.run(app, scope, receive, send)
     return sent
+
+
+def ask_within(app: Any) -> None:
+    """Ask in the present context, as an application does that calls another one."""
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    call = app({"type": "http", "method": "GET", "path": "/items/7", "headers": []}, receive, send)
+    with pytest.raises(StopIteration):
+        call.send(None)
 
 
 def servers(exporter: InMemorySpanExporter) -> list[Any]:
@@ -225,3 +239,37 @@ def test_an_adopted_span_is_told_to_the_client_too(exporter: InMemorySpanExporte
 
     context = the_server(exporter).context
     assert headers[b"traceresponse"].startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}".encode())
+
+
+def test_a_span_of_somebody_elses_provider_is_left_alone_where_we_have_none(exporter: InMemorySpanExporter) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    with provider.get_tracer("cron").start_as_current_span("job") as job:
+        ask_within(TracingMiddleware(starlette_app(), tracer_provider=trace.NoOpTracerProvider()))
+        assert job.is_recording()
+        assert job.name == "job"
+
+
+def test_a_request_that_a_handler_makes_in_process_for_the_same_path_has_its_own_span(
+    exporter: InMemorySpanExporter,
+) -> None:
+    inner = TracingMiddleware(starlette_app())
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        ours = ("asgi_infra", "starlette.opentelemetry", "fastapi.telemetry")
+        await inner({key: value for key, value in scope.items() if key not in ours}, receive, send)
+
+    ask(TracingMiddleware(outer))
+
+    assert len(servers(exporter)) == 2
+
+
+def test_without_an_sdk_the_baggage_of_the_caller_goes_on() -> None:
+    seen: dict[str, object] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.update(baggage.get_all())
+        await starlette_app()(scope, receive, send)
+
+    ask(TracingMiddleware(app, tracer_provider=trace.NoOpTracerProvider()), [(b"baggage", b"tenant=acme")])
+
+    assert seen == {"tenant": "acme"}

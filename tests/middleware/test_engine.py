@@ -345,3 +345,33 @@ def test_trusted_proxies_that_fail_are_counted_and_the_request_goes_on(monkeypat
     assert run(app).status == 200
     assert recording.one.client == "192.0.2.7"
     assert faults.counts()[kind] == before + 1
+
+
+# Scopes and errors that are not what they should be
+
+
+@pytest.mark.parametrize("state", ["x", [], {"exchange": None}, None])
+def test_whatever_stands_under_our_key_in_the_scope_is_no_outer_exchange(state):
+    driven = run(everything(sends(*OK)), http_scope() | {SCOPE_KEY: state})
+    assert driven.error is None
+    assert driven.sent[0]["status"] == 200
+
+
+def test_a_scope_that_can_not_be_written_to_is_served():
+    class ReadOnly(dict):
+        def __setitem__(self, key, value):
+            raise TypeError("read only")
+
+    driven = run(everything(sends(*OK)), ReadOnly(http_scope()))
+    assert driven.error is None
+    assert driven.sent[0]["status"] == 200
+
+
+def test_an_error_after_the_end_reaches_the_server_whatever_it_is():
+    deep: BaseException = ValueError("at the bottom")
+    for _ in range(3000):
+        deep = ExceptionGroup("deep", [deep])
+    late = run(everything(sends(head(), body(), raises=deep)), http_scope())
+    early = run(everything(sends(raises=deep)), http_scope())
+    assert late.error is deep
+    assert early.error is deep

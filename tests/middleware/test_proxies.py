@@ -158,8 +158,20 @@ def test_of_several_lines_the_nearest_proxys_scheme_and_host_count() -> None:
     assert found == (PROXY, "https", b"shop.example.org")
 
 
-def test_with_every_peer_trusted_the_first_hop_is_the_client() -> None:
-    assert client(("x-forwarded-for", "198.51.100.66, 203.0.113.9"), trusted="*") == "198.51.100.66"
+def test_with_every_peer_trusted_the_client_is_who_reached_the_proxy() -> None:
+    hops = ("x-forwarded-for", "198.51.100.66, 203.0.113.9, 10.0.0.3")
+    assert client(hops, trusted="*") == "10.0.0.3"
+    assert client(hops, trusted=["*", "10.0.0.0/8"]) == "203.0.113.9"
+
+
+def test_a_forged_forwarded_without_an_address_is_not_believed() -> None:
+    found = find(
+        ("forwarded", "host=forged.example.org;proto=http"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "shop.example.org"),
+    )
+    assert found == ("203.0.113.9", "https", b"shop.example.org")
 
 
 # Forwarded
