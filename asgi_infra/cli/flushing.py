@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asgi_infra.shutdown import flush_all
+from asgi_infra.shutdown import flushing_send
 
 if TYPE_CHECKING:
     from asgi_infra.types import ASGIApp, Message, Receive, Scope, Send
-
-_ENDS = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
 class FlushAtEnd:
@@ -29,6 +27,7 @@ class FlushAtEnd:
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
+        flush_and_send = flushing_send(send)
         asked = answered = False
 
         async def note_and_receive() -> Message:
@@ -37,21 +36,19 @@ class FlushAtEnd:
             asked = True
             return message
 
-        async def flush_and_send(message: Message) -> None:
+        async def note_and_send(message: Message) -> None:
             nonlocal answered
             answered = True
-            if message["type"] in _ENDS:
-                await flush_all()
-            await send(message)
+            await flush_and_send(message)
 
         try:
-            await self.app(scope, note_and_receive, flush_and_send)
+            await self.app(scope, note_and_receive, note_and_send)
         except Exception:
             if answered:
                 raise
         if not answered:
             if not asked:
                 await receive()
-            await send({"type": "lifespan.startup.complete"})
+            await flush_and_send({"type": "lifespan.startup.complete"})
             await receive()
             await flush_and_send({"type": "lifespan.shutdown.complete"})

@@ -23,9 +23,8 @@ async def run_lifespan(app):
 
         async def flush():
             seen.append("flush")
-            return True
 
-        patch.setattr("asgi_infra.cli.flushing.flush_telemetry", flush)
+        patch.setattr("asgi_infra.shutdown.flush_all", flush)
         try:
             await FlushAtEnd(app)({"type": "lifespan"}, receive, send)
         except LookupError as exc:
