@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Literal, cast
 
 from asgi_infra.errors import ConfigurationError
@@ -33,7 +33,7 @@ class LoggingConfig:
     queue_bytes: int
     overflow: Overflow
     service: str | None
-    fields: dict[str, Any]
+    fields: dict[str, Any] = field(repr=False)
     caller: bool
     colors: bool | None
     gcp_project: str | None

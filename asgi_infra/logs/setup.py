@@ -189,6 +189,8 @@ def configure_logging(
     with _lock:
         previous = _current
         if previous is not None and previous.config.same_as(config):
+            if _handler is not None and _handler not in logging.getLogger().handlers:
+                _install(_handler, config)  # `logging.config` takes off what it does not know
             return previous
         setup = Logging(config)
         if _handler is None:

@@ -28,6 +28,13 @@ _original: Final = logging.Logger._log
 _HANDLE: Final = logging.Logger.handle
 _CALL_HANDLERS: Final = logging.Logger.callHandlers
 _MAKE_RECORD: Final = logging.Logger.makeRecord
+_SOURCE: Final = logging.Logger.__init__.__code__.co_filename
+_GENUINE: Final = all(
+    getattr(getattr(function, "__code__", None), "co_filename", None) == _SOURCE
+    for function in (_original, _HANDLE, _CALL_HANDLERS, _MAKE_RECORD)
+)
+"""Whether nobody had wrapped these before this module was imported."""
+
 _CLASSES: Final = frozenset([logging.Logger, logging.RootLogger])
 
 
@@ -75,6 +82,7 @@ def install(handler: PipelineHandler, servers: frozenset[str]) -> None:
     """Open the short way to a handler, and watch these servers' loggers."""
     global _handler, _servers
     _handler, _servers = handler, servers
+    handler.short = handler.short and _GENUINE
     if logging.Logger._log is _original:
         logging.Logger._log = _log  # type: ignore[method-assign]
 

@@ -217,6 +217,28 @@ def test_a_child_of_multiprocessing_writes_what_it_has_queued(queue):
     assert messages(lines) == [str(number) for number in range(50)]
 
 
+@pytest.mark.parametrize("name", ["callHandlers", "handle", "_log"])
+def test_what_was_wrapped_before_the_import_is_still_called(name):
+    code, lines, errors = run(f"""
+        import functools
+        for module in [each for each in sys.modules if each.startswith("asgi_infra.logs")]:
+            del sys.modules[module]
+        original = logging.Logger.{name}
+        seen = []
+        @functools.wraps(original)
+        def wrapped(*args, **kwargs):
+            seen.append(args)
+            return original(*args, **kwargs)
+        logging.Logger.{name} = wrapped
+        from asgi_infra.logs import configure_logging
+        configure_logging("INFO")
+        logger.info("x")
+        logger.info("%d", len(seen))
+        """)
+    assert (code, errors) == (0, "")
+    assert messages(lines) == ["x", "1"]
+
+
 def test_importing_does_nothing():
     code, lines, errors = run("""
         import asgi_infra.logs

@@ -21,7 +21,19 @@ PATIENCE = 30.0
 COMMANDS = {
     "uvicorn": ["-m", "uvicorn", "log_app:app", "--port", "PORT"],
     "granian": ["-m", "granian", "log_app:app", "--interface", "asgi", "--port", "PORT", "--access-log"],
-    "hypercorn": ["-m", "hypercorn", "log_app:app", "--bind", "127.0.0.1:PORT", "--workers", "0", "--access-logfile", "-", "--error-logfile", "-"],
+    "hypercorn": [
+        "-m",
+        "hypercorn",
+        "log_app:app",
+        "--bind",
+        "127.0.0.1:PORT",
+        "--workers",
+        "0",
+        "--access-logfile",
+        "-",
+        "--error-logfile",
+        "-",
+    ],
 }
 ACCESS = {"uvicorn": "uvicorn.access", "granian": "granian.access", "hypercorn": "hypercorn.access"}
 FAILURE = {"uvicorn": "uvicorn.error", "granian": "_granian", "hypercorn": "hypercorn.error"}
@@ -101,5 +113,7 @@ def test_every_line_of_a_server_is_one_of_ours_and_there_once(server, queue, lat
     access = [line["message"] for line in lines if line["logger"] == ACCESS[server]]
     assert sum("/items" in message for message in access) == 1
     assert [line["level"] for line in lines if line["logger"].startswith(FAILURE[server])].count("ERROR") == 1
+    if server == "uvicorn":
+        assert "Finished server process" in lines[-1]["message"]  # after the last flush
     assert "hunter2" not in text
     assert "abcdef123456" not in text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.config
 import sys
 import threading
 
@@ -102,6 +103,20 @@ def test_close_leaves_everything_as_it_was(configure, lines, monkeypatch):
     logging.getLogger("a").error("theirs")
     assert lines.messages == ["ours"]
     assert shown.getvalue() == "theirs\n"
+
+
+def test_the_same_call_mends_what_another_configuration_took_off(configure, lines):
+    first = configure()
+    logging.config.dictConfig({"version": 1, "root": {"level": "INFO"}, "disable_existing_loggers": False})
+    logging.getLogger("a").info("nobody hears it")
+    assert configure() is first
+    logging.getLogger("a").info("heard")
+    assert lines.messages == ["heard"]
+
+
+def test_a_configuration_shows_no_values_of_fields(configure):
+    setup = configure(fields={"token": "hunter2"})
+    assert "hunter2" not in repr(setup) + repr(setup.config)
 
 
 def test_handlers_that_print_are_taken_off_and_others_stay(configure, lines, monkeypatch, tmp_path):
