@@ -124,7 +124,7 @@ def fastapi_telemetry(anatomy: Anatomy) -> Iterator[Finding]:
             "info",
             "fastapi-telemetry",
             "our middleware is inside FastAPI's telemetry, which makes the server span; ours adds to it",
-            "Its span has its names and status rules: `status` and captured headers of Tracing(...) don't apply.",
+            "Its span has its names and status rules: status, captured headers and hooks of Tracing(...) don't apply.",
             'nothing to do; for our span instead, FastAPI(telemetry={"tracing": False}) or app = InfraMiddleware(app)',
         )
     else:
