@@ -58,7 +58,7 @@ class Adoption:
 def _prints(handler: logging.Handler) -> bool:
     if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
         return False
-    stream = handler.stream
+    stream = getattr(handler, "stream", None)
     if any(stream is each for each in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
         return True
     with suppress(Exception):  # most other streams have no descriptor

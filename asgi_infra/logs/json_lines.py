@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -66,7 +67,7 @@ class JSONLines:
     ) -> bytes:
         """Return the line."""
         record: dict[Any, Any] = {
-            self._timestamp: self._stamp(created),
+            self._timestamp: self._stamp(created, UTC),
             self._level: self._levels.get(level) or self._level_text(level),
             self._message: message,
         }
@@ -100,7 +101,7 @@ class JSONLines:
             return (
                 self._encode(
                     {
-                        self._timestamp: self._stamp(created),
+                        self._timestamp: self._stamp(created, UTC),
                         self._level: self._level_text(level),
                         self._message: "a record that can't be rendered",
                     }

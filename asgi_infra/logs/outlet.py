@@ -84,8 +84,9 @@ class Outlet:
         elif self._lock.acquire(blocking=False):
             self._drain_and_release(self._patience)
         elif self._direct and self._owner != threading.get_ident():
-            self._lock.acquire()
-            self._drain_and_release(self._patience)
+            # Not for ever: a signal handler may be in the way of the very thread that holds it, which writes the line then.
+            if self._lock.acquire(timeout=_LONGEST_BLOCK):
+                self._drain_and_release(self._patience)
 
     def _put_first(self, line: bytes) -> None:
         """Write a line past the queue, with the lock held, because nothing waits and nothing is left to be told."""

@@ -6,7 +6,7 @@ import logging
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from asgi_infra import faults
 from asgi_infra.context import request_id_var
@@ -75,15 +75,18 @@ class Pipeline:
             if redactor is None:
                 message = msg if type(msg) is str and not args else plain_message(msg, args)
             else:
-                message = redacted_message(msg, args, redactor)
+                message = redactor.text(msg) if type(msg) is str and not args else redacted_message(msg, args, redactor)
                 name = self._names.get(name) or self._redacted_name(name, redactor)
                 if extra:
                     extra = redactor.attributes(extra)
                 if stack is not None:
                     stack = redactor.text(stack)
             failure = None if exc is None else failure_of(exc, redactor)
-            request_id, span = request_id_var.get(), span_context(get_current_span())
-            line = self._render(created, level, name, message, request_id, span, extra, failure, stack, origin)
+            span = get_current_span()
+            context = None if span is INVALID_SPAN else span_context(span)
+            line = self._render(
+                created, level, name, message, request_id_var.get(), context, extra, failure, stack, origin
+            )
         except Exception as error:  # noqa: BLE001
             faults.record("logs.render", error)
             line = self._render(created, level, "asgi_infra.logs", f"a record that raised {type(error).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from asgi_infra.logs.levels import level_name
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _at(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _nanoseconds(seconds: float, _: tzinfo) -> str:
+    return str(int(seconds * 1e6) * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Schema:
     """The names of the fields; dots are part of a name. `None` leaves a field out.
 
     Attributes:
-        stamp: Makes the timestamp of seconds since the epoch.
+        stamp: Makes the timestamp of seconds since the epoch, and the time zone.
         level_text: Makes the level's text of a level's number.
         nest: The field that holds everything that has no name of its own here; `None` for the line itself.
         static: Fields that every line has.
@@ -44,7 +44,7 @@ class Schema:
     file: str
     line: str
     function: str
-    stamp: Callable[[float], Any] = _at
+    stamp: Callable[[float, tzinfo], Any] = datetime.fromtimestamp
     level_text: Callable[[int], str] = level_name
     level_number: str | None = None
     scope: str | None = None
@@ -120,7 +120,7 @@ OTEL: Final = Schema(
     file="code.file.path",
     line="code.line.number",
     function="code.function.name",
-    stamp=lambda seconds: str(int(seconds * 1e6) * 1000),
+    stamp=_nanoseconds,
     level_number="SeverityNumber",
     scope="InstrumentationScope",
     resource="Resource",

@@ -51,9 +51,8 @@ def terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     main, other = pty.openpty()
-    stream = open(other, "w")
-    yield main, stream
-    stream.close()
+    with open(other, "w") as stream:
+        yield main, stream
     os.close(main)
 
 
@@ -78,8 +77,8 @@ def test_an_empty_no_color_says_nothing(terminal, monkeypatch):
 
 
 def test_what_is_no_terminal_has_no_colours(tmp_path):
-    closed = open(tmp_path / "closed", "w")
-    closed.close()
+    with open(tmp_path / "closed", "w") as closed:
+        pass
     for stream in (None, io.StringIO(), closed, object()):
         assert not wants_colors(stream)
 

@@ -277,8 +277,9 @@ def test_arguments_that_do_not_fit_are_shown_after_the_message(configure, lines)
 
 def test_extra_may_not_overwrite_what_a_record_has(configure):
     configure()
+    taken = {"message": "other"}
     with pytest.raises(KeyError, match="overwrite"):
-        logger.info("no", extra={"message": "other"})
+        logger.info("no", extra=taken)
 
 
 def test_an_exception_has_its_type_message_and_traceback(configure, lines):
@@ -292,7 +293,7 @@ def test_an_exception_has_its_type_message_and_traceback(configure, lines):
         exc.add_note("a note")
         logger.exception("failed")
         logger.error("given", exc_info=exc)
-        logger.error("as a tuple", exc_info=sys.exc_info())
+        logger.log(logging.ERROR, "as a tuple", exc_info=sys.exc_info())
     for line in lines.all:
         assert line["error_type"] == "RuntimeError"
         assert line["error_message"] == "outer"

@@ -33,8 +33,9 @@ class Pipe:
 
     def __init__(self):
         self.reader, writer = os.pipe()
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-        self.writer = open(writer, "wb", 0)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux has it, and pipes of 64 KiB without it
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        self.writer = io.FileIO(writer, "wb")
         self.data = b""
         self._thread = None
 
@@ -241,10 +242,9 @@ def test_a_stream_that_takes_half_a_line_and_breaks_does_not_spoil_the_next(tmp_
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
 def test_a_closed_stream_is_counted_and_never_raised(tmp_path, mode):
-    stream = open(tmp_path / "log", mode)
-    setup = configure_logging("INFO", stream=stream)
-    logger.info("kept")
-    stream.close()
+    with open(tmp_path / "log", mode) as stream:
+        setup = configure_logging("INFO", stream=stream)
+        logger.info("kept")
     logger.info("gone")
     setup.close()
     assert setup.stats()["lost_write_failed"] >= 1

@@ -138,10 +138,10 @@ around = st.text(st.sampled_from("abc .,;\n"), max_size=20)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(name=local, before=around, after=around, say=st.sampled_from(WAYS), format=st.sampled_from(["json", "console"]))
-def test_an_address_planted_anywhere_is_in_no_line(lines, name, before, after, say, format):
+@given(name=local, before=around, after=around, say=st.sampled_from(WAYS), layout=st.sampled_from(["json", "console"]))
+def test_an_address_planted_anywhere_is_in_no_line(lines, name, before, after, say, layout):
     lines.clear()
-    setup = configure_logging("DEBUG", format, stream=lines)
+    setup = configure_logging("DEBUG", layout, stream=lines)
     try:
         say(f"{before} {name}@example.org {after}".replace("\n", " ").replace('"', ""))
     finally:
