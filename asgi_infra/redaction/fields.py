@@ -23,6 +23,14 @@ def fields_of(value: object) -> dict[str, Any] | None:
     return None
 
 
+def plain_text(value: object) -> str:
+    """Return the `repr` of `value`, or the name of its type if there is none."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - whatever a class of others does
+        return type(value).__name__
+
+
 def _dataclass(value: Any) -> Iterable[str]:
     return [field.name for field in dataclass_fields(value) if field.repr]
 

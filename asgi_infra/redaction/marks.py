@@ -55,22 +55,22 @@ class Marks:
         self._keep_last = frozenset(keep_last)
         for kind in self._keep_last:
             check_kind("keep_last", kind)
-        self._plain: dict[str, str] = {}
+        self.plain: dict[str, str] = {}  # the marks that do not depend on the value
         self._hash = None if pseudonym_key is None else blake2b(key=pseudonym_key[:64], digest_size=_DIGEST_BYTES)
 
     def mark(self, kind: str, value: str) -> str:
         """Return what stands for `value`, which is of `kind`."""
         if kind in self._keep_last:
             characters = [character for character in value if character.isalnum()]
-            if len(characters) >= _MIN_FOR_LAST:
-                return f"[REDACTED:{kind}:{''.join(characters[-_SHOWN:])}]"
-        elif self._hash is not None:
+            last = f":{''.join(characters[-_SHOWN:])}" if len(characters) >= _MIN_FOR_LAST else ""
+            return f"[REDACTED:{kind}{last}]"
+        if self._hash is not None:
             digest = self._hash.copy()
             digest.update(value.encode("utf-8", "surrogatepass"))
             return f"[{kind}:{digest.hexdigest()}]"
-        mark = self._plain.get(kind)
+        mark = self.plain.get(kind)
         if mark is None:  # there are only so many kinds
-            mark = self._plain[kind] = f"[REDACTED:{kind}]"
+            mark = self.plain[kind] = f"[REDACTED:{kind}]"
         return mark
 
 

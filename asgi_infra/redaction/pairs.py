@@ -69,7 +69,7 @@ _SENTENCE: Final = (  # "token: expired" is one
 )
 _WORDS: Final = frozenset(_SENTENCE.split())
 _WEAK: Final = frozenset([",", "|", "||"])  # a table, or just a list of words
-_FACTS: Final = frozenset(["account", "birth_date", "card", "code", "email", "iban", "identity", "phone", "ssn"])
+_FACTS: Final = frozenset(["account", "birth_date", "card", "email", "iban", "identity", "phone", "ssn"])
 
 
 def find_pairs(
@@ -105,7 +105,7 @@ def find_pairs(
         if operator in _WEAK or kind in _FACTS:
             # Mostly no value, so the search has to go on inside of it; only a short one keeps that linear.
             span = _short_value(text, position)
-            private = any(map(str.isdigit, text[slice(*span)])) or "@" in text[slice(*span)]
+            private = "=" in operator or any(map(str.isdigit, text[slice(*span)])) or "@" in text[slice(*span)]
             if operator in _WEAK:
                 private = private and span[1] - span[0] >= 8 and any(map(str.isalpha, text[slice(*span)]))
         else:

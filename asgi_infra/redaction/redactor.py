@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -17,7 +18,7 @@ import msgspec
 
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.redaction.exceptions import Secrets, exception_text, secrets_in, secrets_of
-from asgi_infra.redaction.fields import fields_of
+from asgi_infra.redaction.fields import fields_of, plain_text
 from asgi_infra.redaction.keys import KeyRules
 from asgi_infra.redaction.marks import CYCLE, MARK, TOO_DEEP, Marks, unscanned
 from asgi_infra.redaction.patterns import BUILT_IN, Pattern
@@ -26,7 +27,7 @@ from asgi_infra.redaction.walk import Walk, like
 
 _KINDS: Final = frozenset(pattern.kind for pattern in BUILT_IN)
 _SHORT: Final = 200
-_LONGEST_NAME: Final = 64
+_NAME: Final = re.compile(r"[\w.\[\] -]{1,64}")
 _SMALLEST_CARD: Final = 10**11
 _LARGEST_CARD: Final = 10**19
 _OPENERS: Final = frozenset(["{", "["])
@@ -176,10 +177,14 @@ class Redactor:
         known, clean = self._known_keys, self._clean
         depth += 1
         try:
-            left = walk.take(len(mapping), self._max_items)
-            if left == len(mapping) > 0:
-                return unscanned(left, "items")
-            items: Iterable[tuple[Any, Any]] = islice(mapping.items(), len(mapping) - left) if left else mapping.items()
+            size, left = len(mapping), 0
+            items: Iterable[tuple[Any, Any]] = mapping.items()
+            if size <= walk.items and size <= self._max_items:
+                walk.items -= size
+            elif (left := walk.take(size, self._max_items)) == size:
+                return unscanned(size, "items")
+            else:
+                items = islice(items, size - left)
             named = self._name_kind(mapping.get("name", mapping.get("key"))) if "value" in mapping else ""
             for key, value in items:
                 kind = known.get(key) if type(key) is str else None
@@ -266,17 +271,19 @@ class Redactor:
 
     def _pair_kind(self, first: Any) -> str:
         """Return the kind of the second of two items, if the first can be its name, as in a list of headers."""
-        return self._name_kind(first) if isinstance(first, (str, bytes)) and len(first) <= _LONGEST_NAME else ""
+        if isinstance(first, bytes):
+            first = first.decode("latin-1")
+        return self._keys.kind(first) if isinstance(first, str) and _NAME.fullmatch(first) else ""
 
     def _private(self, kind: str, value: Any) -> Any:
         if value is None:
             return None
         if type(value) is not str:
-            value = value.decode("latin-1") if isinstance(value, bytes) else _plain_text(value)
+            value = value.decode("latin-1") if isinstance(value, bytes) else plain_text(value)
         if not value or (value[0] in "[R" and MARK.fullmatch(value)):
             return value
         self._counts[kind] += 1
-        return self._marks.mark(kind, value)
+        return self._marks.plain.get(kind) or self._marks.mark(kind, value)
 
     def _number(self, value: float | Decimal) -> Any:
         if not _SMALLEST_CARD <= value < _LARGEST_CARD or value != int(value):
@@ -322,7 +329,7 @@ class Redactor:
         if isinstance(value, BaseException):
             return self.exception(value)
         if hasattr(type(value), "get_secret_value"):
-            return self._marks.mark("secret", _plain_text(value))
+            return self._marks.mark("secret", plain_text(value))
         if not isinstance(value, type) and (fields := fields_of(value)) is not None:
             return self._declared(value, fields, depth, walk)
         if isinstance(value, Mapping):
@@ -380,13 +387,6 @@ class Redactor:
     def _failed(self) -> str:
         self._count("error")
         return _ERROR
-
-
-def _plain_text(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001
-        return type(value).__name__
 
 
 def _limit(name: str, value: int, least: int, most: int) -> int:

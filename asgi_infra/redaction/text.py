@@ -28,14 +28,18 @@ _OPENERS: Final = frozenset(["{", "["])  # perhaps JSON, of which this module se
 _SIGN: Final = re.compile(r"[@=:>|,%]|--")
 _LONG_WORD: Final = re.compile(r"(?<![0-9A-Za-z])[\w.+=~:|-]{15}")
 _DIGITS: Final = re.compile(
-    r"\d(?:[ ().\u00a0\u2011\u2013\u202f-]{0,3}\d){6}|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \u00a0-]?[A-Za-z0-9]"
+    r"\d[\d ().\u00a0\u2011\u2013\u202f-]{6}|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \u00a0-]?[A-Za-z0-9]"
 )
 _SHORT_SECRET: Final = re.compile(f"{_SIGN.pattern}|{_DIGITS.pattern}")
-_HARMLESS: Final = re.compile(  # numbers, times, UUIDs, trace ids
-    r"-?\d{1,8}(?:\.\d{1,6})?"
+_HARMLESS: Final = re.compile(  # words, numbers, paths, times, IPv4 addresses, UUIDs, trace ids
+    r"[A-Za-z]{1,15}(?: [a-z]{1,15}){0,12}"
+    r"|-?\d{1,8}(?:\.\d{1,6})?"
+    r"|(?:/(?:[a-z_-]{1,15}|v?\d{1,8})){1,8}/?"
     r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+    r"|\d{1,3}(?:\.\d{1,3}){3}"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 )
+_ESCAPE: Final = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 _SIGN_KINDS: Final = frozenset(["url_credentials", "email", "webhook"])
 _WORD_KINDS: Final = frozenset(["jwt", "api_key"])
 _DIGIT_KINDS: Final = frozenset(["card", "iban", "ssn", "phone"])
@@ -89,9 +93,12 @@ class TextRules:
         """Return `text` with marks in place of the private data."""
         if text in self.clean:
             return text
-        short = len(text) < _SHORTEST_KEY and (text.isalpha() or not _SHORT_SECRET.search(text))
-        harmless = self._closed and (short or _HARMLESS.fullmatch(text))
-        result = text if harmless else self._until_clean(text)
+        if self._closed and (
+            _HARMLESS.fullmatch(text) or (len(text) < _SHORTEST_KEY and not _SHORT_SECRET.search(text))
+        ):
+            result = text
+        else:
+            result = self._until_clean(text)
         if result is text and len(text) <= _CLEAN_LENGTH and text[:1] not in _OPENERS:
             if len(self.clean) >= _CLEAN_TEXTS:
                 self.clean.clear()
@@ -144,9 +151,9 @@ class TextRules:
 
     def _pass(self, text: str) -> str:
         if _SIGN.search(text):
-            spans = list(find_pairs(text, self._keys.kind, self._query_keys.kind))
+            spans = sorted(find_pairs(_unescaped(text), self._keys.kind, self._query_keys.kind))
             if spans:
-                text = self._replace(text, sorted(spans))
+                text = self._replace(text, spans)
             text = self._try(self._by_sign, text)
         text = self._try(self._others, text)
         if _LONG_WORD.search(text):
@@ -163,17 +170,15 @@ class TextRules:
             else:
                 if pattern.needs:
                     continue
-            text = self._apply(pattern, text)
+            spans = [
+                (start, end, pattern.kind)
+                for match in pattern.compiled.finditer(_unescaped(text))
+                for start, end in pattern.spans(match)
+                if not MARK.fullmatch(text, start, end)
+            ]
+            if spans:
+                text = self._replace(text, spans)
         return text
-
-    def _apply(self, pattern: Pattern, text: str) -> str:
-        spans = [
-            (start, end, pattern.kind)
-            for match in pattern.compiled.finditer(text)
-            for start, end in pattern.spans(match)
-            if not MARK.fullmatch(text, start, end)
-        ]
-        return self._replace(text, spans) if spans else text
 
     def _replace(self, text: str, spans: list[tuple[int, int, str]]) -> str:
         parts: list[str] = []
@@ -186,6 +191,14 @@ class TextRules:
             position = end
         parts.append(text[position:])
         return "".join(parts)
+
+
+def _unescaped(text: str) -> str:
+    """Return `text` with spaces for the escapes that a `repr` or JSON writes for white space, at the same places.
+
+    Else the letter of `\\n` would stick to the number behind it.
+    """
+    return _ESCAPE.sub(lambda match: " " * len(match[0]), text) if "\\" in text else text
 
 
 def _last_space(text: str, limit: int) -> int:

@@ -122,6 +122,8 @@ def test_random_identifiers_are_harmless():
         ("o'brien@example.org", "[REDACTED:email]"),
         ("email: password=hunter2", "email: password=[REDACTED:password]"),
         ("(b'authorization', b'Bearer abc12345')", "(b'authorization', b'[REDACTED:authorization]')"),
+        (r"'line\n4111111111111111\nline'", r"'line\n[REDACTED:card]\nline'"),
+        ("pin=abc and pin: xyz", "pin=[REDACTED:code] and pin: [REDACTED:code]"),
         ("a=@example.org", "[REDACTED:email]"),
         ("q=bob%40example.org", "q=[REDACTED:email]"),
         ("4111 1111 1111 1111 5555 5555 5555 4444", "[REDACTED:card] [REDACTED:card]"),

@@ -6,6 +6,7 @@ import decimal
 import enum
 import json
 import pathlib
+import random
 import threading
 import uuid
 from collections import OrderedDict, UserDict, deque, namedtuple
@@ -310,23 +311,20 @@ def test_no_cache_holds_what_was_private():
 
 # Property 13: redaction is complete.
 
-FORMED = st.randoms(use_true_random=False).flatmap(
-    lambda chance: st.sampled_from(
-        [
-            email(chance),
-            card(chance, separator="-"),
-            card(chance),
-            iban(chance, grouped=True),
-            iban(chance),
-            ssn(chance),
-            jwt(chance),
-            vendor_key(chance, "github"),
-            vendor_key(chance, "aws"),
-            vendor_key(chance, "stripe"),
-            "+44 20 7946 0958",
-        ]
-    )
-)
+MAKERS = [
+    email,
+    card,
+    lambda chance: card(chance, separator="-"),
+    iban,
+    lambda chance: iban(chance, grouped=True),
+    ssn,
+    jwt,
+    lambda chance: vendor_key(chance, "github"),
+    lambda chance: vendor_key(chance, "aws"),
+    lambda chance: vendor_key(chance, "stripe"),
+    lambda _: "+44 20 7946 0958",
+]
+FORMED = st.builds(lambda make, seed: make(random.Random(seed)), st.sampled_from(MAKERS), st.integers(0, 10**6))
 NAMES = st.sampled_from(["password", "userPassword", "X-Api-Key", "client_secret", "refreshToken", "Set-Cookie", "pin"])
 NAMED = st.text("abcdefghijkmnpqrstuvwxyz23456789", min_size=8, max_size=30).map("zq".__add__)
 HARMLESS_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\"'`\\=:,<>[](){}|@;&?"), max_size=12)
