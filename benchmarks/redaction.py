@@ -1,7 +1,7 @@
 """What redaction costs: events, texts, queries and exceptions.
 
 Run it alone: `python -m benchmarks.redaction`. The figures are microseconds of CPU time a call, medians of interleaved
-batches. An event comes "the same again"; or "live", with a new id, time, path and amount each, as the lines of a service
+batches. An event comes "the same again"; or "live", with a new id, time, path and amount each, as lines of a service
 have; or "cold", to a redactor that remembers no text. The figure to reach: the nested event of 25 leaves in at most
 20 µs, with values scanned. Where logfire is installed, its scrubber (names only) is measured beside.
 """
