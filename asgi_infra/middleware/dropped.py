@@ -40,13 +40,14 @@ _FLAGS = {0: TraceFlags(0), _RANDOM_TRACE_ID: TraceFlags(_RANDOM_TRACE_ID)}
 class Dropper:
     """Answers with a dropped span where it is certain that the SDK would."""
 
-    __slots__ = ("_drops_all", "_drops_roots", "_ids", "_root_flags")
+    __slots__ = ("_drops_all", "_drops_roots", "_ids", "_kept_flags", "_root_flags")
 
     def __init__(self, ids: Any, *, drops_all: bool, drops_roots: bool) -> None:
         self._ids = ids
         self._drops_all = drops_all
         self._drops_roots = drops_roots
         is_random = getattr(ids, "is_trace_id_random", None)
+        self._kept_flags = _RANDOM_TRACE_ID if is_random is not None else 0  # older versions of the SDK keep none
         self._root_flags = _FLAGS[_RANDOM_TRACE_ID if is_random is not None and is_random() else 0]
 
     def __call__(self, context: Context) -> Span | None:
@@ -60,7 +61,7 @@ class Dropper:
                     parent.trace_id,
                     self._ids.generate_span_id(),
                     False,
-                    _FLAGS[flags & _RANDOM_TRACE_ID],
+                    _FLAGS[flags & self._kept_flags],
                     parent.trace_state,
                 )
             )
