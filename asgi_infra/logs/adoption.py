@@ -62,5 +62,5 @@ def _prints(handler: logging.Handler) -> bool:
     if any(stream is each for each in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
         return True
     with suppress(Exception):  # most other streams have no descriptor
-        return stream.fileno() in _STANDARD_DESCRIPTORS
+        return handler.stream.fileno() in _STANDARD_DESCRIPTORS
     return False

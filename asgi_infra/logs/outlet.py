@@ -81,12 +81,10 @@ class Outlet:
         if self._background:
             if not self._wake.is_set():
                 self._call_thread()
-        elif self._lock.acquire(blocking=False):
+        elif self._lock.acquire(blocking=False) or (
+            self._direct and self._owner != threading.get_ident() and self._lock.acquire(timeout=_LONGEST_BLOCK)
+        ):
             self._drain_and_release(self._patience)
-        elif self._direct and self._owner != threading.get_ident():
-            # Not for ever: a signal handler may be in the way of the very thread that holds it, which writes the line then.
-            if self._lock.acquire(timeout=_LONGEST_BLOCK):
-                self._drain_and_release(self._patience)
 
     def _put_first(self, line: bytes) -> None:
         """Write a line past the queue, with the lock held, because nothing waits and nothing is left to be told."""
@@ -96,6 +94,11 @@ class Outlet:
         except Exception as exc:  # noqa: BLE001
             self._failed(line, exc)
             written = len(line)
+        except BaseException:  # of a signal handler: it goes on, and nobody knows how much was written
+            self._count_lost(line)
+            self._owner = 0
+            self._lock.release()
+            raise
         if written < len(line):
             self._partial = written > 0
             self._lines.appendleft(line[written:])
@@ -213,6 +216,9 @@ class Outlet:
                     self._failed(line, exc)
                     self._size -= size
                     continue
+                except BaseException:
+                    self._count_lost(line)
+                    raise
                 self._size -= written
                 if written < size:
                     lines.appendleft(line[written:])
@@ -237,11 +243,14 @@ class Outlet:
         return b"".join(batch)
 
     def _failed(self, data: bytes, exc: Exception) -> None:
+        self._count_lost(data)
+        self._torn, self._partial = self._partial, False  # the next line must not continue half a line
+        faults.record("logs.write", exc)
+
+    def _count_lost(self, data: bytes) -> None:
         lost = data.count(b"\n")
         self._lost["write"] += lost
         self._untold += lost
-        self._torn, self._partial = self._partial, False  # the next line must not continue half a line
-        faults.record("logs.write", exc)
 
     def _call_thread(self) -> None:
         if self._thread is None and not self._start_thread():

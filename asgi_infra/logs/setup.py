@@ -158,7 +158,8 @@ def configure_logging(
             is room again; `"block"` makes the caller wait for up to 5 seconds before it does that.
         service: The service's name, for every line.
         fields: Further fields for every line, as they are.
-        caller: Whether lines have `file`, `line` and `function`; it costs about 3 µs a line.
+        caller: Whether lines have `file`, `line` and `function`; the record is then made in full, at several
+            times the cost.
         colors: Whether the console format has colours; by default on a terminal, unless `NO_COLOR` is set.
         gcp_project: The project that trace ids are looked up in, for `"gcp"`.
 

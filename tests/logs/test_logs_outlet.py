@@ -346,3 +346,27 @@ def test_lines_after_the_close_are_still_written(lines):
     setup.close()
     pipeline.log(1.0, logging.INFO, "late", "from a thread that was not done")
     assert lines.one["message"] == "from a thread that was not done"
+
+
+@pytest.mark.parametrize("queue", ["auto", "never"])
+def test_an_interrupt_in_the_middle_of_a_write_is_passed_on_and_blocks_nothing(queue):
+    class Interrupted(io.BytesIO):
+        interrupts = 2
+
+        def write(self, data):
+            if self.interrupts:
+                self.interrupts -= 1
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    stream = Interrupted()
+    setup = configure_logging("INFO", stream=stream, queue=queue)
+    for _ in range(2):  # past the queue, and from it
+        with pytest.raises(KeyboardInterrupt):
+            logger.info("interrupted")
+    logger.info("afterwards")
+    assert setup.flush(PATIENCE)
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == [
+        "afterwards",
+        "2 log lines were lost before this one",
+    ]
