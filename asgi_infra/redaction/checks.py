@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from base64 import b64decode
+from functools import lru_cache
 from typing import Final
 
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -35,12 +36,6 @@ _REGISTRY: Final = (
 )
 _IBAN_FORMS: Final = {entry[:2]: entry[2:] for entry in _REGISTRY.split()}
 _IBAN_CLASSES: Final = {"n": r"\d", "a": "[A-Z]", "c": "[A-Z0-9]"}
-_IBANS: Final = {
-    country: re.compile(
-        r"\d\d" + "".join(f"{_IBAN_CLASSES[kind]}{{{count}}}" for count, kind in re.findall(r"(\d+)([nac])", form))
-    )
-    for country, form in _IBAN_FORMS.items()
-}
 IBAN_LENGTHS: Final = {country: 4 + sum(map(int, re.findall(r"\d+", form))) for country, form in _IBAN_FORMS.items()}
 """Length of the account numbers of each country."""
 
@@ -60,6 +55,13 @@ def is_card(digits: str) -> bool:
     return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
 
 
+@lru_cache(maxsize=128)  # of the countries; to compile them all would make the import slow
+def _iban_form(country: str) -> re.Pattern[str] | None:
+    form = _IBAN_FORMS.get(country)
+    parts = [f"{_IBAN_CLASSES[kind]}{{{count}}}" for count, kind in re.findall(r"(\d+)([nac])", form or "")]
+    return re.compile(r"\d\d" + "".join(parts)) if form else None
+
+
 def is_iban(text: str) -> bool:
     """Tell whether `text` (no separators) is an IBAN: its country's form, and the mod-97 check (ISO 13616).
 
@@ -67,7 +69,7 @@ def is_iban(text: str) -> bool:
         >>> is_iban("GB29NWBK60161331926819"), is_iban("GB29NWBK60161331926810")
         (True, False)
     """
-    form = _IBANS.get(text[:2])
+    form = _iban_form(text[:2])
     if form is None or not form.fullmatch(text, 2):
         return False
     return int("".join(str(int(character, 36)) for character in text[4:] + text[:4])) % 97 == 1
