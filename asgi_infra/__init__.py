@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TelemetryError,
         TokenStoreError,
     )
+    from asgi_infra.logs import configure_logging
     from asgi_infra.middleware.access_log import AccessLog, AccessLogMiddleware
     from asgi_infra.middleware.hooks import publish_routes
     from asgi_infra.middleware.install import install
@@ -51,6 +52,7 @@ _HOMES = {
         "TelemetryError",
         "TokenStoreError",
     ),
+    "asgi_infra.logs": ("configure_logging",),
     "asgi_infra.middleware.access_log": ("AccessLog", "AccessLogMiddleware"),
     "asgi_infra.middleware.hooks": ("publish_routes",),
     "asgi_infra.middleware.install": ("install",),
@@ -85,6 +87,7 @@ __all__ = [
     "TracingMiddleware",
     "__version__",
     "bind",
+    "configure_logging",
     "forward_request_id",
     "get_request_id",
     "get_telemetry",

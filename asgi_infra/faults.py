@@ -7,6 +7,7 @@ here instead of in the request.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from threading import RLock
 
@@ -16,6 +17,7 @@ _OTHER = ("other", "other")
 _logger = logging.getLogger("asgi_infra")
 _lock = RLock()  # a finaliser may end here while its own thread holds the lock
 _counts: dict[tuple[str, str], int] = {}
+_forks_are_safe = False
 
 
 def record(place: str, error: BaseException) -> None:
@@ -27,6 +29,8 @@ def record(place: str, error: BaseException) -> None:
     """
     kind = (place, type(error).__qualname__.encode("utf-8", "replace").decode())  # a name may hold anything
     with _lock:
+        if not _forks_are_safe:
+            _survive_forks()
         if kind not in _counts and len(_counts) >= _MAX_KINDS:
             kind = _OTHER
         count = _counts[kind] = _counts.get(kind, 0) + 1
@@ -38,6 +42,18 @@ def record(place: str, error: BaseException) -> None:
                 *kind,
                 exc_info=error,
             )
+
+
+def _survive_forks() -> None:
+    global _forks_are_safe
+    if hasattr(os, "register_at_fork"):  # Windows has no fork
+        os.register_at_fork(after_in_child=_renew_lock)
+    _forks_are_safe = True
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = RLock()  # another thread may have held the old one, which nobody in the child would ever release
 
 
 def counts() -> dict[tuple[str, str], int]:

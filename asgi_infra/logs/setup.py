@@ -26,6 +26,7 @@ from asgi_infra.logs.schemas import SCHEMAS
 from asgi_infra.logs.shortcut import PipelineHandler
 from asgi_infra.logs.sink import Sink
 from asgi_infra.redaction import Redactor
+from asgi_infra.shutdown import at_shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,9 +203,14 @@ def configure_logging(
         _handler.short = not config.caller
         _current = setup
         _install(_handler, config)
+        at_shutdown(_flush_last)
     if previous is not None:
         previous._outlet.close(_CLOSE_TIMEOUT)
     return setup
+
+
+async def _flush_last() -> None:
+    await flush_logging(last=True)
 
 
 def get_logging() -> Logging | None:

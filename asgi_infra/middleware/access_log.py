@@ -83,6 +83,7 @@ class AccessLog(Observer):
         self._sample = sample
         self._level = level
         self._fields = fields
+        self._joins = stream is None and logger is None
         # With nothing to decide, the usual line takes the shortest way.
         self._plain = logger is None and level is None and sample == 1
         self._replaces = replace_server_log
@@ -103,6 +104,9 @@ class AccessLog(Observer):
     def end(self, exchange: Exchange) -> None:
         if self._plain and exchange.outcome == "ok" and exchange.duration < self._slow:
             record = self._record(exchange, "INFO")
+            if self._joins and logging.root.handlers and (write_fields := _configured()) is not None:
+                write_fields(logging.INFO, record, exchange.span)
+                return
             try:
                 self._write(self._encode(record) + b"\n")
             except Exception:  # noqa: BLE001
@@ -113,14 +117,15 @@ class AccessLog(Observer):
         if is_success and self._sample < 1 and level <= logging.INFO and not self._sampled(exchange):
             return
         if self._logger is None or self._logger.isEnabledFor(level):
-            self._emit(level, self._record(exchange, _LEVELS.get(level) or logging.getLevelName(level)))
+            record = self._record(exchange, _LEVELS.get(level) or logging.getLevelName(level))
+            self._emit(level, record, exchange.span)
 
     def late_error(self, exchange: Exchange, error: BaseException) -> None:
         if self._logger is None or self._logger.isEnabledFor(logging.ERROR):
             record = self._record(exchange, "ERROR")
             record["message"] = f"background work failed after {record['message']}"
             record["error_type"] = type_name(error)
-            self._emit(logging.ERROR, record)
+            self._emit(logging.ERROR, record, exchange.span)
 
     def _level_of(self, exchange: Exchange, is_success: bool) -> int:
         if self._level is not None:
@@ -183,7 +188,10 @@ class AccessLog(Observer):
                 faults.record("access_log.fields", exc)
         return record
 
-    def _emit(self, level: int, record: dict[str, Any]) -> None:
+    def _emit(self, level: int, record: dict[str, Any], span: Any) -> None:
+        if self._joins and (write_fields := _configured()) is not None:
+            write_fields(level, record, span)
+            return
         if self._logger is None:
             self._print(record)
             return
@@ -207,6 +215,15 @@ class AccessLog(Observer):
         with suppress(Exception):
             return msgspec.Raw(self._encode(value))
         return _as_text(value)
+
+
+def _configured() -> Callable[..., None] | None:
+    """Return what takes lines where `configure_logging` was called, for its format, its queue and its redaction."""
+    for handler in logging.root.handlers:
+        write_fields: Callable[..., None] | None = getattr(handler, "write_fields", None)
+        if write_fields is not None:
+            return write_fields
+    return None
 
 
 def _as_text(value: object) -> str:
@@ -245,7 +262,8 @@ class AccessLogMiddleware(Engine):
     Args:
         app: The ASGI application to wrap.
         service: A name that every line carries as `service`.
-        stream: Where the JSON lines go, text or binary; `sys.stdout`, as it is at the time, by default.
+        stream: Where the JSON lines go, text or binary. By default they go where `configure_logging` sends all lines,
+            and without that to `sys.stdout`, as it is at the time.
         logger: A `logging` logger, or its name, that gets records with the same fields as attributes instead; a field
             whose name a log record has already gets an underscore at its end, such as `module_`.
         slow: Seconds from which on an exchange is logged as WARNING, and never sampled away.

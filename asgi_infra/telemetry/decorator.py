@@ -68,7 +68,7 @@ def traced(
         redact: Any value in, a redacted copy out; by default a `asgi_infra.redaction.Redactor`.
 
     Raises:
-        ConfigurationError: What is decorated is not a function, the name is blank, or `record` names no parameter of it.
+        ConfigurationError: What is decorated is no function, the name is blank, or `record` names no parameter of it.
 
     Example:
         >>> @traced("price", record=("sku",))

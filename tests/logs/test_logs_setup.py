@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
+from asgi_infra import InfraMiddleware
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.logs import configure_logging, flush_logging, get_logging
 from asgi_infra.logs.adoption import SERVER_LOGGERS
 from asgi_infra.redaction import Redactor
+from asgi_infra.testing import http_scope, run
 
 
 def test_the_same_arguments_return_the_same_object_and_change_nothing(configure, lines):
@@ -218,3 +220,19 @@ async def test_the_lifespan_can_wait_for_what_is_queued(configure, lines, last):
 @pytest.mark.anyio
 async def test_flushing_without_a_set_up_is_fine():
     assert await flush_logging() is True
+
+
+def test_the_access_log_goes_the_same_way_as_every_other_line(configure, lines):
+    async def app(scope, receive, send):
+        logging.getLogger("shop").info("sold")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    configure(service="shop")
+    driven = run(InfraMiddleware(app, metrics=False), http_scope(query_string=b"card=4111111111111111"))
+    assert driven.error is None
+    sold, access = (line for line in lines.all if line["logger"] != "asyncio")
+    assert (sold["message"], access["logger"], access["status"]) == ("sold", "asgi_infra.access", 200)
+    assert access["service"] == sold["service"] == "shop"
+    assert access["request_id"] == sold["request_id"]
+    assert "4111111111111111" not in str(access)
