@@ -246,13 +246,13 @@ class Exchange:
                 self.before_head(self)
             except Exception as exc:  # noqa: BLE001
                 faults.record("engine.before_head", exc)
-        headers = message.get("headers") or ()
+        headers: Any = message.get("headers") or ()
         added = self.response_headers
         if added:
             headers = list(headers)
             if not added.keys().isdisjoint(map(bytes.lower, map(_NAME, headers))):
                 headers = [header for header in headers if header[0].lower() not in added]
-            headers += added.items()
+            headers.extend(added.items())
             message = {**message, "headers": headers}
         elif not isinstance(headers, (list, tuple)):  # an iterator can be read only once
             message = {**message, "headers": (headers := list(headers))}
