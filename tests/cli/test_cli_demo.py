@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import signal
 import socket
+from contextlib import suppress
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from cli_processes import run_cli, run_python, running
@@ -24,6 +28,66 @@ def test_the_check_finds_one_id_in_trace_metric_and_log_of_every_request():
     assert "\x1b[" not in done.stdout
 
 
+def test_what_the_shop_logs_by_mistake_comes_out_redacted_and_nowhere_else():
+    done = run_cli("demo", "--check", timeout=90)
+    assert "INFO shop: order 1 paid by [REDACTED:email] with card [REDACTED:card]  of request " in done.stdout
+    (secrets,) = [step.secrets for step in tour_steps() if step.secrets]
+    assert set(secrets) == {"email", "card"}
+    for secret in secrets.values():
+        assert secret not in done.stdout + done.stderr
+
+
+def test_a_payment_that_fails_shows_its_statements_and_the_rollback(tmp_path):
+    with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics") as served:
+        for path, body in [("items", {"sku": "tea"}), ("checkout", {"email": "amy@example.org", "card": "none"})]:
+            request = Request(
+                f"http://127.0.0.1:{served.port}/carts/mine/{path}",
+                json.dumps(body).encode(),
+                {"X-Request-ID": path},
+            )
+            with suppress(HTTPError):
+                urlopen(request, timeout=10).close()
+        served.wait_for(lambda: "POST /carts/mine/checkout 502" in served.output)
+        told = "INFO asgi_infra.database: database session rolled back: GatewayDownError  of request checkout"
+        assert told in served.output
+        shown = served.output[served.output.index("POST /carts/mine/checkout 502") :]
+        names = re.findall(r"^ +[│├└─ ]+ (\w[\w. ]*\w) +[\d.]+ ms", shown, re.MULTILINE)
+        assert names == [
+            "order.place",
+            "BEGIN",
+            "UPDATE products",
+            "SELECT products",
+            "INSERT orders",
+            "payment.charge",
+        ]
+        assert "GatewayDownError: the gateway is down!" in shown
+        assert "amy@example.org" not in served.output
+
+
+def test_the_check_fails_when_redaction_is_off():
+    script = (
+        "import sys\n"
+        "from asgi_infra import logs\n"
+        "from asgi_infra.cli import main\n"
+        "configure = logs.configure_logging\n"
+        "logs.configure_logging = lambda **arguments: configure(redact=False, **arguments)\n"
+        "sys.exit(main(['demo', '--check']))\n"
+    )
+    done = run_python("-c", script, timeout=90)
+    assert done.returncode == 1
+    for kind in ("email", "card"):
+        assert f"the secret {kind} came out" in done.stdout
+        assert f"no log line shows that it lacks the {kind}" in done.stdout
+
+
+def test_nothing_of_the_shop_is_left_when_a_signal_ends_the_demo(tmp_path):
+    with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics", TMPDIR=str(tmp_path)) as served:
+        served.get("/products")
+        assert [path.name for path in tmp_path.glob("shop-*/shop.db")] == ["shop.db"]
+        served.stop(signal.SIGTERM)
+    assert list(tmp_path.glob("shop-*")) == []
+
+
 def test_the_demo_shows_a_request_with_its_id_trace_metrics_and_log_line(tmp_path):
     with running("demo", "--port", "PORT", cwd=tmp_path, ready="/metrics") as served:
         assert f"http://127.0.0.1:{served.port}/metrics" in served.output
@@ -34,7 +98,8 @@ def test_the_demo_shows_a_request_with_its_id_trace_metrics_and_log_line(tmp_pat
         shown = served.output[served.output.index("GET /products/tea 200") :]
         assert re.search(r"^  id +look-here$", shown, re.MULTILINE)
         (trace_id,) = re.findall(r"^  trace +([0-9a-f]{32})$", shown, re.MULTILINE)
-        assert re.search(r"GET /products/\{sku\} +[\d.]+ ms\n +├─ catalogue.find +[\d.]+ ms\n +└─ stock.count", shown)
+        ms = r" +[\d.]+ ms\n +"
+        assert re.search(rf"GET /products/\{{sku\}}{ms}└─ catalogue.find{ms}├─ BEGIN{ms}└─ SELECT products", shown)
         assert 'http_requests_total{method="GET",path="/products/{sku}",status_code="200"} 0 → 1' in shown
         assert f'"trace_id": "{trace_id}"' in shown
         assert "\x1b[" not in served.output
@@ -86,7 +151,9 @@ def test_connections_of_the_demo_do_not_wait_for_acknowledgements():
     [
         (["opentelemetry.sdk"], "otel"),
         (["uvicorn"], "cli"),
-        (["opentelemetry.sdk", "uvicorn"], "otel,cli"),
+        (["sqlalchemy", "aiosqlite"], "sql"),
+        (["aiosqlite"], "sql"),
+        (["opentelemetry.sdk", "aiosqlite", "uvicorn"], "otel,sql,cli"),
     ],
 )
 def test_missing_extras_are_told_with_the_line_that_installs_all_of_them(modules, extras, monkeypatch, capsys):

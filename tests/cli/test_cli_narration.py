@@ -3,20 +3,22 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
 import re
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from prometheus_client import CollectorRegistry, Counter
+from starlette.testclient import TestClient
 
 from asgi_infra.cli.demo.accounts import Accountant
 from asgi_infra.cli.demo.narrator import Narrator
-from asgi_infra.cli.demo.shop import PRODUCTS, create_shop
+from asgi_infra.cli.demo.shop import create_shop
+from asgi_infra.cli.demo.tables import PRODUCTS
 from asgi_infra.cli.demo.tour import Step, tour_steps
 from asgi_infra.cli.terminal import Terminal
-from asgi_infra.context import bind
+
+CUSTOMER = {"email": "bob@example.org", "card": "4111 1111 1111 1111"}
 
 
 class Stage:
@@ -28,7 +30,7 @@ class Stage:
         self.narrator = Narrator(Terminal(self.screen, {}))
         registry = CollectorRegistry()
         self.counter = Counter("http_requests", "Requests", ["path"], registry=registry)
-        self.accountant = Accountant(registry, self.settled, self.narrator.tell_late)
+        self.accountant = Accountant(registry, self.settled, self.narrator.tell_late, self.narrator.tell_line)
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(self.accountant)
         self.tracer = provider.get_tracer("test")
@@ -46,7 +48,11 @@ class Stage:
                     with self.tracer.start_as_current_span(f"{child}.inner"):
                         pass
         self.counter.labels(path).inc()
-        self.accountant.write(json.dumps({"request_id": request_id, "message": f"GET {path} 200"}).encode())
+        self.access(request_id, path)
+
+    def access(self, request_id, path="/"):
+        line = {"logger": "asgi_infra.access", "request_id": request_id, "message": f"GET {path} 200"}
+        self.accountant.write(json.dumps(line).encode())
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def test_what_the_accountant_keeps_is_bounded(stage):
     async def serve():
         for number in range(600):
             stage.tracer.start_span("orphan").end()
-            stage.accountant.write(json.dumps({"request_id": str(number)}).encode())
+            stage.access(str(number))
         with stage.tracer.start_as_current_span("GET /", kind=SpanKind.SERVER):
             for _ in range(300):
                 stage.tracer.start_span("child").end()
@@ -110,16 +116,21 @@ def test_what_the_accountant_keeps_is_bounded(stage):
     asyncio.run(serve())
     assert len(stage.accountant._spans) <= 256
     assert len(stage.accountant._lines) <= 256
+    assert len(stage.accountant.outputs) == 1000
     assert len(stage.accounts[0].children) == 100
 
 
-def test_a_log_record_is_one_line_with_the_id_of_its_request(stage):
-    try:
-        raise LookupError("no tea")
-    except LookupError as exc:
-        record = logging.LogRecord("shop", logging.ERROR, "", 0, "order %d failed\n", (7,), (LookupError, exc, None))
-    with bind(request_id="one"):
-        stage.narrator.emit(record)
+def test_a_log_line_has_the_id_of_its_request_and_its_exception_without_the_traceback(stage):
+    line = {
+        "level": "ERROR",
+        "logger": "shop",
+        "message": "order 7 failed\n",
+        "request_id": "one",
+        "error_type": "LookupError",
+        "error_message": "no tea",
+        "exception": "Traceback (most recent call last): ...",
+    }
+    stage.accountant.write(json.dumps(line).encode())
     assert stage.screen.getvalue().strip() == "log      ERROR shop: order 7 failed: LookupError: no tea  of request one"
 
 
@@ -140,8 +151,6 @@ def test_the_tour_has_no_websocket_where_uvicorn_has_no_library_for_it(monkeypat
 
 @pytest.fixture
 def shop():
-    from starlette.testclient import TestClient
-
     with TestClient(create_shop(), raise_server_exceptions=False) as client:
         yield client
 
@@ -157,7 +166,33 @@ def test_the_shop_sells_what_it_has(shop):
 
 def test_the_payment_fails_twice_before_it_works(shop):
     shop.post("/carts/a/items", json={"sku": "cup"})
-    assert [shop.post("/carts/a/checkout").status_code for _ in range(4)] == [502, 500, 201, 404]
+    assert [shop.post("/carts/a/checkout", json=CUSTOMER).status_code for _ in range(4)] == [502, 500, 201, 404]
+
+
+def test_an_order_is_kept_only_if_its_payment_works(shop):
+    shop.post("/carts/a/items", json={"sku": "cup"})
+    stocks = []
+    for orders in (0, 0, 1):
+        shop.post("/carts/a/checkout", json=CUSTOMER)
+        assert shop.get("/reports/daily").json() == {"orders": orders, "cents": orders * PRODUCTS["cup"]["cents"]}
+        stocks.append(PRODUCTS["cup"]["stock"] - shop.get("/products/cup").json()["stock"])
+    assert stocks == [0, 0, 1]
+
+
+def test_more_than_there_is_can_not_be_bought(monkeypatch):
+    monkeypatch.setitem(PRODUCTS["pot"], "stock", 1)
+    with TestClient(create_shop(), raise_server_exceptions=False) as small:
+        for _ in range(2):
+            small.post("/carts/a/items", json={"sku": "pot"})
+        answer = small.post("/carts/a/checkout", json=CUSTOMER)
+        assert (answer.status_code, answer.text) == (409, "sold out")
+        assert small.get("/products/pot").json()["stock"] == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"email": "bob@example.org"}'])
+def test_a_checkout_without_a_customer_is_refused(body, shop):
+    shop.post("/carts/a/items", json={"sku": "cup"})
+    assert shop.post("/carts/a/checkout", content=body).status_code == 422
 
 
 @pytest.mark.parametrize("body", [b"", b"tea", b"[]", b"{}", b'"tea"', b"\xff"])

@@ -17,19 +17,24 @@ if TYPE_CHECKING:
     from asgi_infra.cli.demo.stage import Stage
 
 _CHECK_TIMEOUT = 60.0
-_NEEDED = (("opentelemetry.sdk", "opentelemetry-sdk", "otel"), ("uvicorn", "uvicorn", "cli"))
+_NEEDED = (
+    ("opentelemetry.sdk", "opentelemetry-sdk", "otel"),
+    ("sqlalchemy", "sqlalchemy", "sql"),
+    ("aiosqlite", "aiosqlite", "sql"),
+    ("uvicorn", "uvicorn", "cli"),
+)
 
 
 def execute(options: Namespace) -> int:
     """Serve the shop until Ctrl-C, or with `--check` take the tour, and return 1 if anything disagreed.
 
     Raises:
-        MissingExtraError: If the OpenTelemetry SDK or uvicorn is not installed.
+        MissingExtraError: If the OpenTelemetry SDK, SQLAlchemy, aiosqlite or uvicorn is not installed.
         InfrastructureError: If the address is taken, or unknown.
     """
     absent = [(package, extra) for module, package, extra in _NEEDED if find_spec(module) is None]
     if absent:
-        extras = ",".join(extra for _, extra in absent)
+        extras = ",".join(dict.fromkeys(extra for _, extra in absent))
         raise MissingExtraError(absent[0][0], purpose="asgi-infra demo", extra=extras)
     from asgi_infra.cli.demo.stage import Stage, listen
 
@@ -54,7 +59,7 @@ async def _check(terminal: Terminal, stage: Stage, host: str, port: int) -> int:
     serving = asyncio.ensure_future(stage.serve())
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
-            good = await check(terminal, host, port, tour_steps(), stage.account_of)
+            good = await check(terminal, host, port, tour_steps(), stage.account_of, stage.outputs)
     except (TimeoutError, OSError) as exc:
         terminal.line(f"{terminal.paint('fail', 'bold', 'red')}  {type(exc).__name__}: {exc}")
         good = False

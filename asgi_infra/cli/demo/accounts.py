@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+ACCESS_LOGGER = "asgi_infra.access"
 _MAX_TRACES = 256
 _MAX_SPANS = 100
 _MAX_LINES = 256
+_MAX_OUTPUTS = 1000
 
 _V = TypeVar("_V")
 
@@ -35,16 +37,20 @@ class Account:
     moved: tuple[tuple[str, float, float], ...]
     """The series that moved, each with its value before and after."""
     line: dict[str, Any] | None
-    """The log line; `None` if there was none."""
+    """The line of the access log; `None` if there was none."""
 
 
 class Accountant(SpanProcessor):
-    """A span processor and an output stream for the access log, which puts the two and the metrics together.
+    """A span processor and an output stream for log lines, which puts the two and the metrics together.
 
     Args:
         registry: The metrics' registry.
         on_account: Gets the account of each request, once all its signals are there.
         on_late_span: Gets each span that ended after its request, with the request's id.
+        on_line: Gets each log line that is none of the access log.
+
+    Attributes:
+        outputs: The latest log lines and spans, as they came out.
     """
 
     def __init__(
@@ -52,10 +58,13 @@ class Accountant(SpanProcessor):
         registry: CollectorRegistry,
         on_account: Callable[[Account], None],
         on_late_span: Callable[[ReadableSpan, str], None],
+        on_line: Callable[[dict[str, Any]], None],
     ) -> None:
         self._registry = registry
         self._on_account = on_account
         self._on_late_span = on_late_span
+        self._on_line = on_line
+        self.outputs: deque[str] = deque(maxlen=_MAX_OUTPUTS)
         self._lock = Lock()
         self._spans: OrderedDict[str, list[ReadableSpan]] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
@@ -65,6 +74,7 @@ class Accountant(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if span.context is None:
             return
+        self.outputs.append(span.to_json(indent=None))
         trace_id = format_trace_id(span.context.trace_id)
         children: tuple[ReadableSpan, ...] = ()
         with self._lock:
@@ -86,8 +96,12 @@ class Accountant(SpanProcessor):
         asyncio.get_running_loop().call_soon(self._settle, trace_id, span, children)
 
     def write(self, line: bytes) -> None:
-        """Take one line of the access log."""
+        """Take one log line."""
+        self.outputs.append(line.decode())
         record = json.loads(line)
+        if record["logger"] != ACCESS_LOGGER:
+            self._on_line(record)
+            return
         with self._lock:
             _put(self._lines, record["request_id"], record, _MAX_LINES)
 

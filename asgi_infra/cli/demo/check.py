@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from asgi_infra.cli.demo.client import ask, scrape
-from asgi_infra.cli.demo.shop import PRODUCTS
+from asgi_infra.cli.demo.tables import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,12 @@ _PAUSE = 0.02
 
 
 async def check(
-    terminal: Terminal, host: str, port: int, steps: Sequence[Step], account_of: Callable[[str], Account | None]
+    terminal: Terminal,
+    host: str,
+    port: int,
+    steps: Sequence[Step],
+    account_of: Callable[[str], Account | None],
+    outputs: Callable[[], Sequence[str]],
 ) -> bool:
     """Run the tour and write one line a step; return whether everything agreed.
 
@@ -31,13 +36,14 @@ async def check(
         port: Its port.
         steps: The tour.
         account_of: Returns the account of a request by its id, or `None` as long as there is none.
+        outputs: Returns the log lines and spans so far, as they came out.
     """
     good = True
     for step in steps:
         reply = await asyncio.to_thread(ask, host, port, step)
         account = await _wait(account_of, reply.request_id or "")
         metrics = "" if step.websocket else await asyncio.to_thread(scrape, host, port)
-        faults = list(_faults(step, reply, account, metrics))
+        faults = [*_faults(step, reply, account, metrics), *_leaks(step, reply, [*outputs(), metrics])]
         mark = terminal.paint("fail", "bold", "red") if faults else terminal.paint("ok", "bold", "green")
         terminal.line()
         terminal.line(f"{mark}  {step.title}: id {reply.request_id} in {_places(step)}")
@@ -63,6 +69,8 @@ def _places(step: Step) -> str:
 def _faults(step: Step, reply: Reply, account: Account | None, metrics: str) -> Iterator[str]:
     if reply.status != step.status:
         yield f"answered {reply.status} instead of {step.status}"
+    if step.answer not in reply.body:
+        yield f"the answer lacks {step.answer}"
     if step.websocket and len(reply.body.splitlines()) != len(PRODUCTS):
         yield f"{len(reply.body.splitlines())} messages came instead of {len(PRODUCTS)}"
     if not reply.request_id:
@@ -85,6 +93,16 @@ def _faults(step: Step, reply: Reply, account: Account | None, metrics: str) -> 
         yield f"the span has the route {(account.server.attributes or {}).get('http.route')}"
     if not step.websocket:
         yield from _metric_faults(step, reply.request_id, account, metrics)
+
+
+def _leaks(step: Step, reply: Reply, outputs: Sequence[str]) -> Iterator[str]:
+    """Yield a fault for each secret that came out anywhere, and for each that the log doesn't show as redacted."""
+    lines = [text for text in outputs if f'"request_id":"{reply.request_id}"' in text]
+    for kind, secret in step.secrets.items():
+        if any(secret in text for text in outputs):
+            yield f"the secret {kind} came out"
+        if not any(f"[REDACTED:{kind}]" in line for line in lines):
+            yield f"no log line shows that it lacks the {kind}"
 
 
 def _metric_faults(step: Step, request_id: str, account: Account, metrics: str) -> Iterator[str]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
-
-from asgi_infra.context import get_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,15 +20,14 @@ _MARGIN = 9
 """How wide the names on the left are."""
 
 
-class Narrator(logging.Handler):
-    """Writes an account, a late span or a log record of the application so that people like to read it.
+class Narrator:
+    """Writes an account, a late span or a log line of the application so that people like to read it.
 
     Args:
         terminal: Where to write.
     """
 
     def __init__(self, terminal: Terminal) -> None:
-        super().__init__(logging.INFO)
         self._terminal = terminal
 
     def tell(self, account: Account) -> None:
@@ -58,18 +54,15 @@ class Narrator(logging.Handler):
         self._terminal.line()
         self._item("later", f"{span.name}  {_ms(span)}  of request {self._id(request_id)}")
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a log record of the application or the server in one line, an exception without its traceback."""
-        try:
-            text = record.getMessage().strip()
-            if record.exc_info and record.exc_info[1] is not None:
-                text += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-            request_id = get_request_id()
-            of = f"  of request {self._id(request_id)}" if request_id else ""
-            self._terminal.line()
-            self._item("log", f"{record.levelname} {record.name}: {text}{of}")
-        except Exception:  # noqa: BLE001 - logging's own way to deal with a record that can't be written
-            self.handleError(record)
+    def tell_line(self, line: dict[str, Any]) -> None:
+        """Write a log line of the application or the server, an exception without its traceback."""
+        text = f"{line['level']} {line['logger']}: {line['message'].strip()}"
+        if "error_message" in line:
+            text += f": {line['error_type']}: {line['error_message']}"
+        if "request_id" in line:
+            text += f"  of request {self._id(line['request_id'])}"
+        self._terminal.line()
+        self._item("log", text)
 
     def _id(self, request_id: str) -> str:
         return self._terminal.paint(request_id, "bold", "magenta")

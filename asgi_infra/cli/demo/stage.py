@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from asgi_infra.cli.demo.narrator import Narrator
 from asgi_infra.cli.demo.shop import create_shop
 from asgi_infra.cli.metrics_path import MetricsAt
 from asgi_infra.errors import InfrastructureError
+from asgi_infra.logs import configure_logging
 from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.metrics import Metrics
 from asgi_infra.middleware.metrics_endpoint import metrics_app
@@ -23,6 +23,8 @@ from asgi_infra.middleware.stack import InfraMiddleware
 from asgi_infra.telemetry import init_telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asgi_infra.cli.terminal import Terminal
 
 _MAX_ACCOUNTS = 256
@@ -41,14 +43,14 @@ class Stage:
         self._narrator = Narrator(terminal)
         self._listener = listener
         registry = CollectorRegistry()
-        accountant = Accountant(registry, self._on_account, self._narrator.tell_late)
-        self._set_up_process(accountant)
+        self._accountant = Accountant(registry, self._on_account, self._narrator.tell_late, self._narrator.tell_line)
+        self._set_up_process(self._accountant)
         self.app = InfraMiddleware(
             MetricsAt("/metrics", create_shop(), metrics_app(registry)),
             service="shop",
             exclude=["/metrics"],
             metrics=Metrics(registry=registry, exemplars=True),
-            access_log=AccessLog(service="shop", stream=cast("IO[bytes]", accountant)),
+            access_log=AccessLog(),
         )
         self.server = uvicorn.Server(
             uvicorn.Config(self.app, log_config=None, access_log=False, timeout_graceful_shutdown=3)
@@ -57,6 +59,10 @@ class Stage:
     def account_of(self, request_id: str) -> Account | None:
         """Return the account of one of the latest requests, or `None`."""
         return self._accounts.get(request_id)
+
+    def outputs(self) -> Sequence[str]:
+        """Return the latest log lines and spans, as they came out."""
+        return tuple(self._accountant.outputs)
 
     async def serve(self) -> None:
         """Serve until a signal comes, or `server.should_exit` is set."""
@@ -70,11 +76,12 @@ class Stage:
 
     def _set_up_process(self, accountant: Accountant) -> None:
         init_telemetry(service="shop", exporters=[accountant], sampler=1.0)
-        root = logging.getLogger()
-        root.addHandler(self._narrator)
-        root.setLevel(logging.INFO)
-        for name in ("uvicorn.error", "asyncio"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        configure_logging(
+            service="shop",
+            levels={"uvicorn.error": "WARNING", "asyncio": "WARNING"},
+            stream=cast("IO[bytes]", accountant),
+            queue="never",
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +21,10 @@ class Step:
     request_id: str | None = None
     """The id that the request brings; `None` where the middleware is to make one."""
     websocket: bool = False
+    answer: str = ""
+    """What the response's body must hold."""
+    secrets: dict[str, str] = field(default_factory=dict)
+    """What the request holds and the shop logs, so that only the kind of it may come out; by kind."""
 
     def command(self, base: str) -> str:
         """Return a shell line that makes the request; `base` is such as `http://127.0.0.1:8000`."""
@@ -36,6 +40,7 @@ class Step:
         return " ".join([*parts, f"{base}{self.path}"])
 
 
+_CUSTOMER = {"email": "bob@example.org", "card": "4111 1111 1111 1111"}
 _PAY = "/carts/mine/checkout"
 _PAY_ROUTE = "/carts/{cart}/checkout"
 
@@ -48,10 +53,24 @@ def tour_steps() -> list[Step]:
         Step("a product that isn't there", "/products/gold", "/products/{sku}", 404),
         Step("a path that isn't there", "/wp-login.php", None, 404),
         Step("tea into the cart", "/carts/mine/items", "/carts/{cart}/items", 201, "POST", {"sku": "tea"}),
-        Step("pay: the gateway is down", _PAY, _PAY_ROUTE, 502, "POST"),
-        Step("pay again: a bug", _PAY, _PAY_ROUTE, 500, "POST"),
-        Step("pay until it works; a mail follows later", _PAY, _PAY_ROUTE, 201, "POST"),
-        Step("something slow", "/reports/daily", "/reports/daily", 200),
+        Step("pay: the gateway is down, the order rolled back", _PAY, _PAY_ROUTE, 502, "POST", _CUSTOMER),
+        Step("pay again: a bug, rolled back too", _PAY, _PAY_ROUTE, 500, "POST", _CUSTOMER),
+        Step(
+            "pay until it works: the log is told e-mail and card, and redacts them; a mail follows later",
+            _PAY,
+            _PAY_ROUTE,
+            201,
+            "POST",
+            _CUSTOMER,
+            secrets=_CUSTOMER,
+        ),
+        Step(
+            "something slow: of the three orders one was kept",
+            "/reports/daily",
+            "/reports/daily",
+            200,
+            answer='"orders":1,',
+        ),
         Step("a streamed export", "/export.csv", "/export.csv", 200),
     ]
     if find_spec("websockets") is not None:
