@@ -8,8 +8,10 @@ from importlib.util import find_spec
 
 _SUITES = {
     "http": "what the middlewares cost a request (the default)",
-    "redaction": "what redaction and log lines cost",
+    "redaction": "what redaction costs",
+    "logs": "what a log line costs",
     "traced": "what the decorator costs a call",
+    "database": "what a database session costs",
     "tokens": "what the token stores do a second",
     "audit": "what the audit loggers do a second",
 }
