@@ -1,4 +1,4 @@
-"""Exporting what is left when the server shuts down: on SIGTERM, servers end without running `atexit` handlers."""
+"""Spans, metrics and log lines that are left when the server shuts down: on SIGTERM, no `atexit` handler runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class FlushAtEnd:
-    """The application, whose lifespan ends once telemetry has been exported.
+    """The application, whose lifespan ends once telemetry has been exported and log lines are written.
 
     An application that knows no lifespan, which by the ASGI specification raises or returns without an answer, gets
     one here.

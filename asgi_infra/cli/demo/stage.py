@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from asgi_infra.cli.terminal import Terminal
 
 _MAX_ACCOUNTS = 256
+_QUIET = ("uvicorn.error", "asyncio", "asgi_infra.database.engine")  # the latter for SQLAlchemy's pool
 
 
 class Stage:
@@ -78,7 +79,7 @@ class Stage:
         init_telemetry(service="shop", exporters=[accountant], sampler=1.0)
         configure_logging(
             service="shop",
-            levels={"uvicorn.error": "WARNING", "asyncio": "WARNING"},
+            levels=dict.fromkeys(_QUIET, "WARNING"),
             stream=cast("IO[bytes]", accountant),
             queue="never",
         )
