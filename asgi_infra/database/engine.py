@@ -42,6 +42,9 @@ class ObservedPool(AsyncAdaptedQueuePool):
         opened: How many connections were opened.
     """
 
+    # SQLAlchemy names a pool's logger after the module of its class; this keeps it below `sqlalchemy`.
+    __module__ = AsyncAdaptedQueuePool.__module__
+
     waiting = 0
     timeouts = 0
     opened = 0

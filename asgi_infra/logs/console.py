@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_IN_BLOCK: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_BARE: Final = re.compile(r"[^\s\"'=\x00-\x1f]+")
+_BARE: Final = re.compile(r"[^\s\"'=\x00-\x1f\x7f-\x9f]+")
 _COLORS: Final = {"DEBUG": "34", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 _DIM: Final = "2"
 _BOLD: Final = "1"

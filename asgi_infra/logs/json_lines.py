@@ -13,7 +13,7 @@ from asgi_infra.logs.schemas import severity_number
 from asgi_infra.logs.values import mended, safe_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from opentelemetry.trace import SpanContext
 
@@ -42,6 +42,10 @@ class JSONLines:
         self._nest = schema.nest
         self._request_id = schema.request_id
         self._own = schema.own_names() - ({schema.service} if service is None else set())
+        self._details = {
+            schema.error_type, schema.error_message, schema.stacktrace, schema.stack,
+            schema.file, schema.line, schema.function,
+        }  # fmt: skip
         self._trace_prefix = trace_prefix
         self._static: dict[str, Any] = dict(schema.static)
         if service is not None:
@@ -83,7 +87,10 @@ class JSONLines:
         if self._fields:
             inner.update(self._fields)
         if extra:
-            inner.update(extra if self._own.isdisjoint(extra) else self._renamed(extra))
+            if not self._own.isdisjoint(extra):
+                detailed = failure is not None or stack is not None or origin is not None
+                extra = self._renamed(extra, {**record, **inner}, self._own if detailed else self._own - self._details)
+            inner.update(extra)
         if failure is not None or stack is not None or origin is not None:
             self._add_details(inner, failure, stack, origin)
         if self._nest is not None:
@@ -140,12 +147,14 @@ class JSONLines:
         if inner:
             record[self._nest] = inner
 
-    def _renamed(self, extra: dict[Any, Any]) -> dict[Any, Any]:
-        """Give an underscore to what has the name of a field of ours."""
+    def _renamed(self, extra: dict[Any, Any], record: dict[Any, Any], own: Set[str]) -> dict[Any, Any]:
+        """Give an underscore to what has the name of a field of ours, unless it says the same."""
         renamed: dict[Any, Any] = {}
         for name, value in extra.items():
+            if type(value) is str and record.get(name) == value:
+                continue
             free = name
-            while free in self._own or (free != name and free in extra):
+            while free in own or (free != name and free in extra):
                 free = f"{free}_"
             renamed[free] = value
         return renamed

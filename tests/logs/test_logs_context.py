@@ -195,3 +195,11 @@ def test_a_broken_line_of_the_access_log_is_still_a_line(configure, lines):
     (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
     handler.write_fields(logging.INFO, {"logger": "asgi_infra.access"})
     assert lines.messages[-1] == "a record that raised KeyError"
+
+
+def test_the_access_line_of_a_failed_request_keeps_its_names(configure, lines):
+    configure()
+    (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
+    handler.write_fields(logging.ERROR, access_fields(error_type="ValueError"), the_span())
+    assert lines.one["error_type"] == "ValueError"
+    assert "error_type_" not in lines.one

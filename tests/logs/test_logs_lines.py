@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from asgi_infra.logs import configure_logging
@@ -211,7 +211,9 @@ def test_every_record_gives_exactly_one_valid_json_line(lines, message, args, ex
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(message=anything, extra=extras)
+@example(message=None, extra={"cursor": "\x7f\x9b2J"})
 def test_the_schemas_and_the_console_hold_everything_too(lines, message, extra):
+    lines.clear()
     for options in ({"schema": "ecs"}, {"schema": "otel"}, {"schema": "gcp"}):
         with logging_to(lines, **options):
             logger.warning(real(message), extra=real(extra))
