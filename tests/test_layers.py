@@ -51,7 +51,8 @@ LAYERS: dict[str, int] = {
 """The layer of each module or package; the longest name that fits counts."""
 
 DRIVERS = frozenset({"aiosqlite", "asyncpg", "psycopg", "redis", "sqlalchemy", "sqlite3", "valkey"})
-DRIVER_HOMES = ("asgi_infra.database", "asgi_infra.tokens.backends", "asgi_infra.audit.backends")
+# The demo is an application, written as users write theirs.
+DRIVER_HOMES = ("asgi_infra.database", "asgi_infra.tokens.backends", "asgi_infra.audit.backends", "asgi_infra.cli.demo")
 
 
 class Edge(NamedTuple):
