@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, cast
 
@@ -89,6 +90,10 @@ def create_engine(url: DatabaseURL, options: EngineOptions) -> AsyncEngine:
         **pool,
     )
     _listen(engine, url, options)
+    if url.dialect == "sqlite" and options.hide_parameters:
+        driver_logger = logging.getLogger("aiosqlite")
+        if driver_logger.level == logging.NOTSET:  # at DEBUG it logs every statement with its parameters
+            driver_logger.setLevel(logging.INFO)
     return engine
 
 

@@ -7,7 +7,7 @@ from numbers import Number
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
-from asgi_infra.logs.values import safe_repr, safe_text
+from asgi_infra.logs.values import safe_text
 
 if TYPE_CHECKING:
     from asgi_infra.redaction import Redactor
@@ -24,7 +24,9 @@ def plain_message(msg: object, args: Any) -> str:
     try:
         return str(text % args)
     except Exception:  # noqa: BLE001
-        return f"{text} (arguments that don't fit: {safe_repr(args)})"
+        # Their types alone: what a value is for is told by a name beside it, and here there is none.
+        kinds = [type(arg).__name__ for arg in args] if isinstance(args, tuple) else [type(args).__name__]
+        return f"{text} (arguments that don't fit: {', '.join(kinds)})"
 
 
 def redacted_message(msg: object, args: Any, redactor: Redactor) -> str:

@@ -40,6 +40,10 @@ _HARMLESS: Final = re.compile(  # words, numbers, paths, times, IPv4 addresses, 
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
 )
 _ESCAPE: Final = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
+_COVER: Final = re.compile(
+    r"\\(?:[nrt]|(?:x1b|u001b)\[[0-9;]{0,16}m|x[0-9a-f]{2}|u[0-9a-f]{4})"
+    r"|\x1b\[[0-9;]{0,16}m|%(?!40|7[Cc])[0-9A-Fa-f]{2}"
+)
 _SIGN_KINDS: Final = frozenset(["url_credentials", "email", "webhook"])
 _WORD_KINDS: Final = frozenset(["jwt", "api_key"])
 _DIGIT_KINDS: Final = frozenset(["card", "iban", "ssn", "phone"])
@@ -172,7 +176,7 @@ class TextRules:
                     continue
             spans = [
                 (start, end, pattern.kind)
-                for match in pattern.compiled.finditer(_unescaped(text))
+                for match in pattern.compiled.finditer(_uncovered(text))
                 for start, end in pattern.spans(match)
                 if not MARK.fullmatch(text, start, end)
             ]
@@ -199,6 +203,16 @@ def _unescaped(text: str) -> str:
     Else the letter of `\\n` would stick to the number behind it.
     """
     return _ESCAPE.sub(lambda match: " " * len(match[0]), text) if "\\" in text else text
+
+
+def _uncovered(text: str) -> str:
+    """Return `text` with spaces for percent escapes and colours as well, which hide what stands behind them.
+
+    Names of parameters may be escaped in part themselves, and are looked for in the text as it is.
+    """
+    if "\\" in text or "%" in text or "\x1b" in text:
+        return _COVER.sub(lambda match: " " * len(match[0]), text)
+    return text
 
 
 def _last_space(text: str, limit: int) -> int:

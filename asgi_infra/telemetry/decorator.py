@@ -199,7 +199,7 @@ def _names(target: Any) -> tuple[str, str]:
         target = target.func
     if not hasattr(target, "__qualname__"):
         target = type(target)
-    return target.__module__, target.__qualname__
+    return getattr(target, "__module__", None) or type(target).__module__, target.__qualname__
 
 
 def _describe(target: Any) -> str:

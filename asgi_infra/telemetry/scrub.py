@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ WITHHELD = "[REDACTED:error]"
 MAX_TEXT = 16_384
 """Characters of a text, for example a stack trace, that an attribute holds at most; its end is kept."""
 
+_UNSPEAKABLE = "<message not available>"
 _PRIMITIVES = {str, bool, int, float}
 
 
@@ -36,6 +38,30 @@ def scrub_text(text: str, redact: Redact | None) -> str:
         faults.record("telemetry.redact", exc)
         return WITHHELD
     return bounded(redacted if isinstance(redacted, str) else str(redacted))
+
+
+def scrub_exception(exc: BaseException, redact: Redact | None) -> tuple[str, str]:
+    """Return message and stack trace of an exception, redacted and bounded.
+
+    A `Redactor` also takes out what the frames and the exception hold under private names.
+    """
+    redactor = redact or default_redactor()
+    message, stack = getattr(redactor, "message", None), getattr(redactor, "exception", None)
+    if callable(message) and callable(stack):
+        try:
+            told = _message(exc)
+            return bounded(str(message(exc)) if told != _UNSPEAKABLE else told), bounded(str(stack(exc)))
+        except Exception as fault:  # noqa: BLE001 - see scrub_text
+            faults.record("telemetry.redact", fault)
+            return WITHHELD, WITHHELD
+    return scrub_text(_message(exc), redact), scrub_text("".join(traceback.format_exception(exc)), redact)
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception:  # noqa: BLE001 - somebody's __str__
+        return _UNSPEAKABLE
 
 
 def scrub_attributes(attributes: Mapping[str, Any], redact: Redact | None) -> dict[str, Any]:

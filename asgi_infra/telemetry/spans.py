@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -17,7 +16,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from asgi_infra import faults
 from asgi_infra._version import __version__
-from asgi_infra.telemetry.scrub import scrub_attributes, scrub_text
+from asgi_infra.telemetry.scrub import scrub_attributes, scrub_exception
 
 if TYPE_CHECKING:
     import inspect
@@ -158,25 +157,14 @@ def _arguments(recipe: SpanRecipe, args: tuple[Any, ...], kwargs: dict[str, Any]
 def _record_exception(span: Span, exc: Exception, redact: Redact | None) -> None:
     kind = type(exc)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    message = scrub_text(_message(exc), redact)
+    message, stack = scrub_exception(exc, redact)
     span.set_attribute(ERROR_TYPE, name)
     span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {message}" if message else kind.__name__))
     trace_id = span.get_span_context().trace_id
     if getattr(exc, _RECORDED, None) == trace_id:
         return
-    stack = "".join(traceback.format_exception(exc))
-    span.add_event(
-        "exception",
-        {EXCEPTION_TYPE: name, EXCEPTION_MESSAGE: message, EXCEPTION_STACKTRACE: scrub_text(stack, redact)},
-    )
+    span.add_event("exception", {EXCEPTION_TYPE: name, EXCEPTION_MESSAGE: message, EXCEPTION_STACKTRACE: stack})
     try:
         setattr(exc, _RECORDED, trace_id)
     except (AttributeError, TypeError):  # an exception that takes no attributes is recorded by each span it passes
         return
-
-
-def _message(exc: Exception) -> str:
-    try:
-        return str(exc)
-    except Exception:  # noqa: BLE001 - somebody's __str__
-        return "<message not available>"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from sqlalchemy import exc, text
@@ -78,3 +79,10 @@ async def test_a_database_in_memory_is_never_recycled():
 async def test_an_option_that_the_database_lacks_is_refused():
     with pytest.raises(ConfigurationError, match="statement_timeout"):
         create_engine(DatabaseURL.parse("sqlite://"), EngineOptions(statement_timeout=1))
+
+
+def test_the_driver_does_not_log_what_statements_are_given(monkeypatch):
+    driver_logger = logging.getLogger("aiosqlite")
+    monkeypatch.setattr(driver_logger, "level", logging.NOTSET)
+    create_engine(DatabaseURL.parse("sqlite:///:memory:"), EngineOptions())
+    assert not driver_logger.isEnabledFor(logging.DEBUG)

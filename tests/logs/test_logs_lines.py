@@ -272,8 +272,8 @@ def test_arguments_that_do_not_fit_are_shown_after_the_message(configure, lines)
     logger.info("%d items", "three")
     logger.info("nothing", "left over")
     assert lines.messages == [
-        "%d items (arguments that don't fit: ('three',))",
-        "nothing (arguments that don't fit: ('left over',))",
+        "%d items (arguments that don't fit: str)",
+        "nothing (arguments that don't fit: str)",
     ]
 
 

@@ -201,3 +201,11 @@ def test_check_digits_follow_their_standards():
     assert not is_iban("ZZ29NWBK60161331926819")
     assert is_ssn("219099999")
     assert not any(map(is_ssn, ["000123456", "666123456", "900123456", "123004567", "123450000", "078051120"]))
+
+
+@pytest.mark.parametrize(
+    "before", ["%20", "%22", "%3D", "%2F", "\x1b[31m", "\\x1b[31m", "\\u001b[0;31m", "\\n"], ids=repr
+)
+@pytest.mark.parametrize("secret", ["ghp_" + "a1B2c3D4e5F6" * 3, "4111111111111111", "GB29NWBK60161331926819"])
+def test_what_is_escaped_before_a_secret_does_not_hide_it(before: str, secret: str) -> None:
+    assert secret not in Redactor()(f"/search?q=key{before}{secret}")

@@ -115,3 +115,19 @@ def test_should_the_api_rename_its_global_tracing_works_on(monkeypatch, spans):
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     assert traced("subject")(lambda: current_name())() == "subject"
     assert spans.names == ["subject"]
+
+
+def test_a_secret_of_a_frame_is_not_in_the_span_that_records_its_error(spans):
+    @traced("login")
+    def login():
+        password = "correct horse battery staple"
+        raise ValueError(f"no login with {password}")
+
+    with pytest.raises(ValueError, match="no login"):
+        login()
+    assert "correct horse" not in spans.named("login").to_json()
+
+
+def test_functions_without_a_module_are_traced_too(spans):
+    assert traced(str.upper)("lamp") == "LAMP"
+    assert spans.names
