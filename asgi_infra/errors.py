@@ -34,10 +34,10 @@ class MissingExtraError(InfrastructureError, ImportError):
         extra: The extra of this package that installs it.
 
     Example:
-        >>> raise MissingExtraError("redis", purpose="RedisTokenStore", extra="redis")
+        >>> raise MissingExtraError("aiosqlite", purpose="DatabaseSession", extra="sql")
         Traceback (most recent call last):
-        asgi_infra.errors.MissingExtraError: 'redis' is not installed; it is needed for RedisTokenStore. \
-Install it with: pip install 'asgi-infra[redis]'
+        asgi_infra.errors.MissingExtraError: 'aiosqlite' is not installed; it is needed for DatabaseSession. \
+Install it with: pip install 'asgi-infra[sql]'
     """
 
     def __init__(self, missing: str, *, purpose: str, extra: str) -> None:
