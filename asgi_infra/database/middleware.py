@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_infra.database.errors import SessionMisuseError
-from asgi_infra.database.options import require_bool
 from asgi_infra.database.session import DatabaseSession
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.options import require_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ class DatabaseSessionMiddleware:
             raise ConfigurationError("name must be a str that is not blank")
         if not callable(commit_if):
             raise ConfigurationError(f"commit_if must be callable, not a {type(commit_if).__name__}")
-        require_bool("close_on_shutdown", close_on_shutdown)
+        require_flag("close_on_shutdown", close_on_shutdown)
         self._app = app
         self._database = database
         self._name = name

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.options import require_flag, require_integer, require_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +34,9 @@ class EngineOptions:
         for name in ("statement_timeout", "lock_timeout"):
             require_seconds(name, getattr(self, name), optional=True)
         for name in ("pool_pre_ping", "hide_parameters"):
-            require_bool(name, getattr(self, name))
+            require_flag(name, getattr(self, name))
 
     def require_for(self, dialect: str) -> None:
         """Raise `ConfigurationError` when an option does not exist for the given dialect."""
         if dialect == "sqlite" and self.statement_timeout is not None:
             raise ConfigurationError("statement_timeout does not exist on SQLite; leave it out")
-
-
-def require_integer(name: str, value: object, *, minimum: int) -> None:
-    """Refuse anything but an `int` of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(
-            f"{name} must be an int, not {_kind(value)}; give a whole number of at least {minimum}"
-        )
-    if value < minimum:
-        raise ConfigurationError(f"{name} must be at least {minimum}, not {_short(value)}")
-
-
-def require_seconds(name: str, value: object, *, optional: bool = False) -> None:
-    """Refuse anything but a finite number of seconds above zero, or `None` where that is `optional`."""
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        alternative = " or None" if optional else ""
-        raise ConfigurationError(f"{name} must be a number of seconds{alternative}, not {_kind(value)}")
-    if not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be more than 0 seconds and finite, not {_short(value)}")
-
-
-def require_bool(name: str, value: object) -> None:
-    """Refuse anything but `True` and `False`."""
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} must be True or False, not {_kind(value)}")
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _short(value: float) -> str:
-    # str() of an int with thousands of digits raises
-    return str(value) if isinstance(value, float) or abs(value) < 10**18 else "a huge number"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from asgi_infra.context import get_request_id
 from asgi_infra.database.errors import OperationError
-from asgi_infra.database.options import require_integer, require_seconds
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.options import require_integer, require_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from asgi_infra.database.figures import DatabaseHealth, PoolState
-from asgi_infra.database.options import EngineOptions, require_bool, require_seconds
+from asgi_infra.database.options import EngineOptions
 from asgi_infra.database.urls import DatabaseURL
+from asgi_infra.options import require_flag, require_seconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,7 +104,7 @@ class DatabaseSession:
         self._options.require_for(self._url.dialect)
         require_seconds("cleanup_timeout", cleanup_timeout)
         require_seconds("slow_query_threshold", slow_query_threshold, optional=True)
-        require_bool("tracing", tracing)
+        require_flag("tracing", tracing)
         self._url.require_driver("DatabaseSession")
         self._cleanup_timeout = cleanup_timeout
         self._slow_query_threshold = slow_query_threshold

@@ -16,8 +16,8 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.lines import LineWriter
 from asgi_infra.middleware.attributes import MAX_TEXT, text
 from asgi_infra.middleware.engine import Engine, Observer
-from asgi_infra.middleware.options import require_flag, require_hook, require_number, shown
 from asgi_infra.middleware.outcome import assumed_status, type_name
+from asgi_infra.options import require_flag, require_hook, require_number, shown
 from asgi_infra.redaction import redact_query
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.methods import OTHER, KnownMethods
 from asgi_infra.middleware.metrics_families import clean
 from asgi_infra.middleware.metrics_spec import DURATION_BUCKETS, MAX_SERIES, SIZE_BUCKETS, Spec
-from asgi_infra.middleware.options import shown
+from asgi_infra.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.middleware.options import shown
+from asgi_infra.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.middleware.options import shown
+from asgi_infra.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

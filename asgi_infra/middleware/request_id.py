@@ -11,7 +11,7 @@ from asgi_infra.context import get_request_id, request_id_var
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.ids import uuid7
 from asgi_infra.middleware.engine import SCOPE_KEY, Engine, Observer
-from asgi_infra.middleware.options import require_flag, require_hook, shown
+from asgi_infra.options import require_flag, require_hook, shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

@@ -8,9 +8,9 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.metrics import Metrics
-from asgi_infra.middleware.options import shown
 from asgi_infra.middleware.request_id import RequestID
 from asgi_infra.middleware.tracing import Tracing
+from asgi_infra.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from opentelemetry.trace import Status, StatusCode
 
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.middleware.options import shown
+from asgi_infra.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,10 +24,10 @@ from asgi_infra.middleware.coexistence import (
 from asgi_infra.middleware.dropped import dropper
 from asgi_infra.middleware.engine import Engine, Observer
 from asgi_infra.middleware.headers import HeaderCapture
-from asgi_infra.middleware.options import require_hook, shown
 from asgi_infra.middleware.propagation import Propagation
 from asgi_infra.middleware.routes import resolve
 from asgi_infra.middleware.status import StatusPolicy, status_policy
+from asgi_infra.options import require_hook, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,7 +1,8 @@
-"""Checks that the options of several features share."""
+"""Checks that the options of several parts share; all raise `ConfigurationError`."""
 
 from __future__ import annotations
 
+import math
 from inspect import iscoroutinefunction
 
 from asgi_infra.errors import ConfigurationError
@@ -27,6 +28,27 @@ def require_number(name: str, value: object, maximum: float, meaning: str) -> No
         raise ConfigurationError(f"{name} must be {meaning}, not {shown(value)}")
 
 
+def require_integer(name: str, value: object, *, minimum: int) -> None:
+    """Refuse anything but an `int` of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(
+            f"{name} must be an int, not {_kind(value)}; give a whole number of at least {minimum}"
+        )
+    if value < minimum:
+        raise ConfigurationError(f"{name} must be at least {minimum}, not {_short(value)}")
+
+
+def require_seconds(name: str, value: object, *, optional: bool = False) -> None:
+    """Refuse anything but a finite number of seconds above zero, or `None` where that is `optional`."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        alternative = " or None" if optional else ""
+        raise ConfigurationError(f"{name} must be a number of seconds{alternative}, not {_kind(value)}")
+    if not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} must be more than 0 seconds and finite, not {_short(value)}")
+
+
 def shown(value: object) -> str:
     """Return a short form of a value for an error message; of what may hold more than it shows, the type alone."""
     if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**18):
@@ -34,3 +56,12 @@ def shown(value: object) -> str:
     if isinstance(value, str) and len(value) <= 64:
         return ascii(value)
     return f"a value of type {type(value).__name__}"
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _short(value: float) -> str:
+    # str() of an int with thousands of digits raises
+    return str(value) if isinstance(value, float) or abs(value) < 10**18 else "a huge number"
