@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from asgi_infra import faults
+from asgi_infra.logs.interrupts import of_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Queue = Literal["auto", "always", "never"]
 Overflow = Literal["drop", "block"]
+_T = TypeVar("_T")
 
 _BATCH: Final = 65_536
 _GATHER: Final = 0.005
@@ -60,7 +62,7 @@ class Outlet:
         self._partial = self._torn = False
         self._lines: deque[bytes] = deque()
         self._size = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._owner = 0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,9 +70,11 @@ class Outlet:
 
     def put(self, line: bytes) -> None:
         """Take one line, which ends in a line feed."""
-        if not (self._lines or self._background or self._untold) and self._lock.acquire(blocking=False):
-            self._put_first(line)
-            return
+        if not (self._lines or self._background or self._untold):
+            done = self._in_turn(self._write_first, line)
+            if done is not None:
+                self._look_again(done)
+                return
         if self._size >= self._max_bytes and not self._has_room():
             self._lost["full"] += 1
             self._untold += 1
@@ -78,38 +82,52 @@ class Outlet:
         # Two threads may count in the same moment; whoever empties the queue sets the figure right.
         self._size += len(line)
         self._lines.append(line)
-        if self._background:
-            if not self._wake.is_set():
-                self._call_thread()
-        elif self._lock.acquire(blocking=False) or (
-            self._direct and self._owner != threading.get_ident() and self._lock.acquire(timeout=_LONGEST_BLOCK)
-        ):
-            self._drain_and_release(self._patience)
+        if not self._background:
+            self._look_again(self._in_turn(self._drain, self._patience, _LONGEST_BLOCK if self._direct else 0.0))
+        elif not self._wake.is_set():
+            self._call_thread()
 
-    def _put_first(self, line: bytes) -> None:
-        """Write a line past the queue, with the lock held, because nothing waits and nothing is left to be told."""
-        self._owner = threading.get_ident()
+    def _in_turn(self, work: Callable[[_T], bool], argument: _T, wait: float = 0.0) -> bool | None:
+        """Return what `work` returns, which nobody else does at the same time.
+
+        Return `None` if it is another thread's turn, for longer than `wait` seconds; or this thread's already: then
+        a signal handler, a finaliser or the stream itself logs in the middle of a write.
+        """
+        me = threading.get_ident()
+        if self._owner == me:
+            return None
+        lock = self._lock
+        taken = True  # unless the lock says otherwise: a signal handler may raise before its answer gets here
         try:
-            written = self._write(line, self._patience)
-        except Exception as exc:  # noqa: BLE001
-            self._failed(line, exc)
-            written = len(line)
-        except BaseException:  # of a signal handler: it goes on, and nobody knows how much was written
-            self._count_lost(line)
-            self._owner = 0
-            self._lock.release()
-            raise
-        if written < len(line):
+            taken = lock.acquire(timeout=wait)
+            if not taken:
+                return None
+            self._owner = me
+            return work(argument)
+        finally:
+            if taken:
+                if self._owner == me:
+                    self._owner = 0
+                try:  # noqa: SIM105 - in another call, a signal handler could raise before the release
+                    lock.release()
+                except RuntimeError:  # it was the wait that was interrupted
+                    pass
+
+    def _look_again(self, done: bool | None) -> None:
+        """Write lines that came between the last look and the release; leave to the thread what has to wait."""
+        while done and self._lines:
+            done = self._in_turn(self._drain, self._patience)
+        if done is False:
+            self._call_thread()
+
+    def _write_first(self, line: bytes) -> bool:
+        """Write a line past the queue, because nothing waits and nothing is left to be told; then what came since."""
+        written = self._written(line, self._patience)
+        if written is not None and written < len(line):
             self._partial = written > 0
             self._lines.appendleft(line[written:])
             self._size += len(line) - written
-        elif not self._lines:
-            self._owner = 0
-            self._lock.release()
-            # A line may have come between the look and the release.
-            if not self._lines or not self._lock.acquire(blocking=False):
-                return
-        self._drain_and_release(self._patience)
+        return self._drain(self._patience) if self._lines else True
 
     def flush(self, timeout: float) -> bool:
         """Write what waits, for at most `timeout` seconds, and return whether nothing is left."""
@@ -118,18 +136,13 @@ class Outlet:
             return self._wait_for_thread(deadline)
         while True:
             left = max(deadline - time.monotonic(), 0.0)
-            if self._owner == threading.get_ident() or not self._lock.acquire(timeout=left):
-                return False
-            try:
-                done = self._drain(min(left, _STEP))
-            finally:
-                self._lock.release()
-            if done or time.monotonic() >= deadline:
-                return done
+            done = self._in_turn(self._drain, min(left, _STEP), left)
+            if done is not False or time.monotonic() >= deadline:
+                return bool(done)
 
     def _wait_for_thread(self, deadline: float) -> bool:
         """Wait for lines that only the thread may write, since nobody can tell how long that takes."""
-        while self._lines or self._lock.locked():
+        while self._lines or self._owner:
             if time.monotonic() >= deadline:
                 return False
             self._wake.set()
@@ -149,14 +162,16 @@ class Outlet:
         if thread is not None and thread is not threading.current_thread():
             self._wake.set()
             thread.join(min(timeout, 1.0))
-        if self._lines and self._lock.acquire(blocking=False):
-            try:
-                done = not self._sink.blocks() and self._drain(0.0)
-                self._lost["write"] += len(self._lines)
-                self._lines.clear()
-                self._size = 0
-            finally:
-                self._lock.release()
+        if self._lines:
+            done = self._in_turn(self._give_up, None) or False
+        return done
+
+    def _give_up(self, _: None) -> bool:
+        """Write what the stream takes at once, and count the rest as lost."""
+        done = not self._sink.blocks() and self._drain(0.0)
+        self._lost["write"] += len(self._lines)
+        self._lines.clear()
+        self._size = 0
         return done
 
     def after_fork(self) -> None:
@@ -179,61 +194,53 @@ class Outlet:
         while self._size >= self._max_bytes and time.monotonic() < deadline:
             if self._background:
                 self._call_thread()
-            elif self._lock.acquire(blocking=False):
-                self._drain_and_release(0.0)
+            else:
+                self._look_again(self._in_turn(self._drain, 0.0))
             time.sleep(0.001)
         return self._size < self._max_bytes
 
-    def _drain_and_release(self, timeout: float) -> None:
-        while True:
-            try:
-                done = self._drain(timeout)
-            finally:
-                self._lock.release()
-            if not done:
-                self._call_thread()
-                return
-            # A line may have come between the last look and the release.
-            if not self._lines or not self._lock.acquire(blocking=False):
-                return
-
     def _drain(self, timeout: float) -> bool:
-        """Write what waits, with the lock held, and return whether nothing is left."""
+        """Write what waits, and return whether nothing is left."""
         lines = self._lines
-        self._owner = threading.get_ident()
+        while lines:
+            line = lines.popleft()
+            if lines:
+                line = self._batch(line)
+            if self._torn:
+                line, self._torn = b"\n" + line, False
+                self._size += 1
+            size = len(line)
+            written = self._written(line, timeout)
+            if written is None:
+                self._size -= size
+                continue
+            self._size -= written
+            if written < size:
+                lines.appendleft(line[written:])
+                if written == 0:
+                    return False
+                self._partial = line[written - 1] != _LINE_FEED
+                continue
+            self._partial = False
+            if self._untold and not lines:
+                untold, self._untold = self._untold, 0
+                lines.append(self._notice(untold))
+        self._size = 0
+        return True
+
+    def _written(self, data: bytes, timeout: float) -> int | None:
+        """Write, and return how many bytes the stream took; `None` if it raised, and they are lost."""
         try:
-            while lines:
-                line = lines.popleft()
-                if lines:
-                    line = self._batch(line)
-                if self._torn:
-                    line, self._torn = b"\n" + line, False
-                    self._size += 1
-                size = len(line)
-                try:
-                    written = self._write(line, timeout)
-                except Exception as exc:  # noqa: BLE001
-                    self._failed(line, exc)
-                    self._size -= size
-                    continue
-                except BaseException:
-                    self._count_lost(line)
-                    raise
-                self._size -= written
-                if written < size:
-                    lines.appendleft(line[written:])
-                    if written == 0:
-                        return False
-                    self._partial = line[written - 1] != _LINE_FEED
-                    continue
-                self._partial = False
-                if self._untold and not lines:
-                    untold, self._untold = self._untold, 0
-                    lines.append(self._notice(untold))
-            self._size = 0
-            return True
-        finally:
-            self._owner = 0
+            return self._write(data, timeout)
+        except BaseException as exc:
+            lost = data.count(b"\n")
+            self._lost["write"] += lost
+            self._untold += lost
+            self._torn, self._partial = self._partial, False  # the next line must not continue half a line
+            if not isinstance(exc, Exception) or of_signal_handler(exc):
+                raise  # it goes on, and nobody knows how much was written
+            faults.record("logs.write", exc)
+            return None
 
     def _batch(self, first: bytes) -> bytes:
         lines, batch, size = self._lines, [first], len(first)
@@ -241,16 +248,6 @@ class Outlet:
             batch.append(lines.popleft())
             size += len(batch[-1])
         return b"".join(batch)
-
-    def _failed(self, data: bytes, exc: Exception) -> None:
-        self._count_lost(data)
-        self._torn, self._partial = self._partial, False  # the next line must not continue half a line
-        faults.record("logs.write", exc)
-
-    def _count_lost(self, data: bytes) -> None:
-        lost = data.count(b"\n")
-        self._lost["write"] += lost
-        self._untold += lost
 
     def _call_thread(self) -> None:
         if self._thread is None and not self._start_thread():
@@ -282,5 +279,4 @@ class Outlet:
             if self._background:
                 time.sleep(_GATHER)  # lines that come together are written together
             while self._lines and not self._closed:
-                with self._lock:
-                    self._drain(_STEP)
+                self._in_turn(self._drain, _STEP, _LONGEST_BLOCK)
