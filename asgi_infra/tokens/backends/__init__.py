@@ -1,0 +1,1 @@
+"""One backend of the token store a module; they never import each other."""

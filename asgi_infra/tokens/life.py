@@ -1,0 +1,99 @@
+"""The life of a token store: options, opening, closing, signs of life."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from asgi_infra.errors import ConfigurationError, TokenStoreError
+from asgi_infra.tokens.backend import TokenBackend
+from asgi_infra.tokens.clock import to_microseconds
+from asgi_infra.tokens.errors import StoreClosedError
+from asgi_infra.tokens.identifiers import digest_in
+from asgi_infra.tokens.model import MAX_IDENTIFIER, require_aware
+from asgi_infra.tokens.options import Settings
+from asgi_infra.tokens.records import RecordCodec
+from asgi_infra.tokens.stats import Counts, StoreStats
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Self, TypeVar, Unpack
+
+    from asgi_infra.tokens.options import StoreOptions
+
+    T = TypeVar("T")
+
+
+class StoreLife(TokenBackend):
+    """A store that opens itself when it is first used, and after its end refuses."""
+
+    def __init__(self, **options: Unpack[StoreOptions]) -> None:
+        self._settings = settings = Settings(**options)
+        self._hashing = settings.hashing()
+        self._codec = RecordCodec(self._hashing, settings)
+        self._clock = settings.clock
+        self._counts = Counts()
+        self._opened_by: int | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Connect, check the server and prepare it; doing it again does nothing.
+
+        Raises:
+            TokenStoreError: The server can't be reached, or can't serve.
+        """
+        if self._closed:
+            raise StoreClosedError("the token store has been closed; open a new one")
+        if self._opened_by is None:
+            await self._counted(self._open())
+            self._opened_by = os.getpid()
+        elif self._opened_by != os.getpid():
+            raise StoreClosedError("the token store was opened before a fork; open a new one in each process")
+
+    async def aclose(self) -> None:
+        """Close the store; doing it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            if self._opened_by is not None:
+                await self._close()
+
+    async def stats(self) -> StoreStats:
+        """Return what this store has done since it was opened, and what it holds."""
+        await self.open()
+        tokens, denied = await self._counted(self._sizes())
+        return self._counts.stats(tokens=tokens, denied=denied)
+
+    async def ping(self) -> None:
+        """Return when the store answers.
+
+        Raises:
+            TokenStoreError: It does not.
+        """
+        await self.open()
+        await self._counted(self._ping())
+
+    def _now(self) -> int:
+        return to_microseconds(require_aware("clock", self._clock()))
+
+    def _lookup(self, jti: str, *, handles: bool = False) -> tuple[bytes, ...] | None:
+        """Return what an identifier from outside may be stored under, or `None` for what can't be stored."""
+        if not isinstance(jti, str):
+            raise ConfigurationError(f"jti must be a str, not {type(jti).__name__}")
+        if not 0 < len(jti) <= MAX_IDENTIFIER:
+            return None
+        digest = digest_in(jti) if handles else None
+        return self._hashing.digests(jti) if digest is None else (digest,)
+
+    async def _counted(self, operation: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await operation
+        except TokenStoreError:
+            self._counts.add("failed")
+            raise
