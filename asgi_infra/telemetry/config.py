@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.telemetry.variables import INHERITED, check_headers, check_variables, is_url
 
 Exporters: TypeAlias = Any  # a name, an exporter object, or several of them
 
@@ -22,9 +23,6 @@ SAMPLER_NAMES = (
     "parentbased_always_off",
     "parentbased_traceidratio",
 )
-
-# Read by the SDK and its exporters, not by us; part of the configuration all the same.
-_INHERITED = ("OTEL_EXPORTER_OTLP_", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SPAN_", "OTEL_ATTRIBUTE_", "OTEL_EXPERIMENTAL_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +87,11 @@ def resolve(
         service=_text("service", service) or env.text("OTEL_SERVICE_NAME"),
         version=_text("version", version),
         environment=_text("environment", environment),
-        attributes=tuple(sorted((attributes or {}).items())),
+        attributes=_attributes(attributes),
         exporters=_exporters("exporters", exporters, env, "OTEL_TRACES_EXPORTER", "otlp"),
         metric_exporters=_exporters("metric_exporters", metric_exporters, env, "OTEL_METRICS_EXPORTER", "none"),
         endpoint=_endpoint(endpoint),
-        headers=tuple(sorted((headers or {}).items())),
+        headers=check_headers(headers),
         export_timeout=None if export_timeout is None else _seconds("export_timeout", export_timeout),
         sampler=_sampler(sampler, env),
         redact=redact,
@@ -104,8 +102,8 @@ def resolve(
             "metric_interval", env.milliseconds("OTEL_METRIC_EXPORT_INTERVAL", metric_interval, 60.0)
         ),
         shutdown_timeout=_seconds("shutdown_timeout", shutdown_timeout),
-        disabled=env.text("OTEL_SDK_DISABLED", "").lower() == "true",
-        otel_variables=env.beginning_with(_INHERITED),
+        disabled=env.flag("OTEL_SDK_DISABLED"),
+        otel_variables=env.beginning_with(INHERITED),
     )
     if config.max_batch_size > config.max_queue_size:
         raise ConfigurationError(
@@ -113,6 +111,9 @@ def resolve(
         )
     if not callable(redact) and not isinstance(redact, bool):
         raise ConfigurationError(f"redact must be a callable, True or False, got {type(redact).__name__}")
+    if not config.disabled:
+        signals = {"TRACES": config.exporters, "METRICS": config.metric_exporters}
+        env.check([signal for signal, exporters in signals.items() if "otlp" in exporters])
     return config
 
 
@@ -136,6 +137,15 @@ class _Environment:
             return argument
         value = self._number(variable, float)
         return default if value is None else value / 1000
+
+    def flag(self, variable: str) -> bool:
+        text = self.text(variable, "false").lower()
+        if text not in {"true", "false"}:
+            raise ConfigurationError(f"{variable} must be true or false, got {text[:40]!r}")
+        return bool(text == "true")
+
+    def check(self, otlp_signals: list[str]) -> None:
+        check_variables(self._environ, otlp_signals)
 
     def beginning_with(self, prefixes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         return tuple(sorted((key, value) for key, value in self._environ.items() if key.startswith(prefixes)))
@@ -177,13 +187,27 @@ def _seconds(name: str, value: Any) -> float:
 def _endpoint(value: str | None) -> str | None:
     if value is None:
         return None
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+    if not isinstance(value, str) or not is_url(value) or urlsplit(value).query:
         raise ConfigurationError(
-            "endpoint must be the receiver's base URL, such as 'http://collector.example.org:4318'; "
-            f"got {type(value).__name__ if parts is None else f'a URL with the scheme {parts.scheme!r}'}"
+            "endpoint must be the receiver's base URL, such as 'http://collector.example.org:4318', without a query; "
+            f"got {'a text that is none' if isinstance(value, str) else type(value).__name__}"
         )
     return value.rstrip("/")
+
+
+def _attributes(attributes: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    if not isinstance(attributes, Mapping | None):
+        raise ConfigurationError(f"attributes must map names to values, got {_shown(attributes)}")
+    for name, value in (attributes or {}).items():
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigurationError(f"attributes must have names that are not blank, got {_shown(name)}")
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if not all(isinstance(item, (str, bool, int, float)) for item in items):
+            raise ConfigurationError(
+                f"attributes[{name[:40]!r}] must be a str, bool, int or float, or a list of these; "
+                f"got an object of type {type(value).__name__}"
+            )
+    return tuple(sorted((attributes or {}).items()))
 
 
 def _exporters(name: str, value: Exporters, env: _Environment, variable: str, default: str) -> tuple[Any, ...]:

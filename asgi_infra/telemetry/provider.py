@@ -16,7 +16,7 @@ import anyio.to_thread
 from opentelemetry import metrics, trace
 
 from asgi_infra import faults
-from asgi_infra.errors import InfrastructureError, TelemetryError
+from asgi_infra.errors import ConfigurationError, InfrastructureError, TelemetryError
 from asgi_infra.shutdown import at_shutdown
 from asgi_infra.telemetry.config import Exporters, TelemetryConfig, resolve
 from asgi_infra.telemetry.proxy import MeterProviderProxy, TracerProviderProxy
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from asgi_infra.telemetry.build import Pipeline
 
 _logger = logging.getLogger("asgi_infra.telemetry")
+
+_LONGEST_TIMEOUT = 1e6
 
 Status = Literal["running", "adopted", "disabled", "unavailable", "stopped"]
 
@@ -63,7 +65,7 @@ class Telemetry:
 
         Whether the receiver took it is in `stats`.
         """
-        deadline = time.monotonic() + timeout
+        deadline = _deadline(timeout)
         done = self._pipeline.flush(deadline) if self._pipeline else True
         return self._flush_adopted(deadline) and done
 
@@ -229,10 +231,15 @@ def shutdown_telemetry(timeout: float = 5.0) -> bool:
 
     Returns:
         Whether everything went out in time.
+
+    Raises:
+        ConfigurationError: The timeout is no number; nothing has been stopped.
     """
     global _current
-    deadline = time.monotonic() + timeout
-    if not _lock.acquire(timeout=max(timeout, 0.0)):  # held by a thread that is starting telemetry right now
+    deadline = _deadline(timeout)
+    if not _lock.acquire(
+        timeout=max(deadline - time.monotonic(), 0.0)
+    ):  # held by a thread that is starting telemetry right now
         return False
     try:
         telemetry, _current = _current, None
@@ -300,6 +307,13 @@ def _publish(telemetry: Telemetry) -> None:
             os.register_at_fork(after_in_child=_after_fork)
         # Before Python 3.14, children of multiprocessing leave without running atexit handlers.
         multiprocessing_util.register_after_fork(_tracers, _flush_at_end_of_child)
+
+
+def _deadline(timeout: float) -> float:
+    """Return when, by the monotonic clock, a timeout has passed: at once if it is negative, some day in any case."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout:
+        raise ConfigurationError("timeout must be a number of seconds")
+    return time.monotonic() + min(max(timeout, 0.0), _LONGEST_TIMEOUT)
 
 
 def _foreign_tracer_provider() -> trace.TracerProvider | None:

@@ -111,6 +111,21 @@ WRONG = [
     ({"metric_exporters": "prometheus"}, "metric_exporters must be among"),
     ({"endpoint": "collector:4318"}, "endpoint must be the receiver's base URL"),
     ({"endpoint": 4318}, "got int"),
+    ({"endpoint": "http://user:hunter2@collector.example.org:99999"}, "endpoint must be"),
+    ({"endpoint": "http://collector.example.org:port"}, "endpoint must be"),
+    ({"endpoint": "http://[::1"}, "endpoint must be"),
+    ({"endpoint": "http://collector.example.org\n"}, "endpoint must be"),
+    ({"endpoint": "http://collector.example.org/?key=hunter2"}, "endpoint must be .* without a query"),
+    ({"headers": {"a\n": "hunter2"}}, "headers must have names that HTTP allows"),
+    ({"headers": {5: "hunter2"}}, "headers must have names that HTTP allows"),
+    (
+        {"headers": {"authorization": "Bearer hunter2\r\nx: y"}},
+        r"headers\['authorization'\] must be a text",
+    ),
+    ({"headers": {"x-count": 5}}, r"headers\['x-count'\] must be a text"),
+    ({"attributes": {"a": object()}}, r"attributes\['a'\] must be a str, .* got an object of type object"),
+    ({"attributes": {" ": 1}}, "attributes must have names that are not blank"),
+    ({"attributes": [("a", 1)]}, "attributes must map names to values"),
     ({"export_timeout": 0}, "export_timeout must be a number of seconds above 0"),
     ({"export_timeout": float("nan")}, "export_timeout"),
     ({"sampler": 1.5}, "sampler must be a ratio from 0 to 1"),
@@ -133,6 +148,7 @@ def test_wrong_arguments_are_value_errors_that_name_them(arguments, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         init_telemetry(**arguments)
     assert isinstance(caught.value, ValueError)
+    assert "hunter2" not in str(caught.value)
     assert get_telemetry() is None
 
 
