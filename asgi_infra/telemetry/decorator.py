@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F")
 CODE_FUNCTION_NAME = "code.function.name"  # in the semantic conventions from 1.30 on
+_CACHE_METHODS = ("cache_info", "cache_clear")  # of `functools.lru_cache`: not in its `__dict__`, which is copied
 FunctionKind = Literal["function", "coroutine", "generator", "async generator"]
 
 
@@ -129,7 +130,11 @@ def _decorate(
         record=names,
         redact=redact,
     )
-    return _WRAPPERS[function_kind(target)](target, recipe)
+    wrapped = _WRAPPERS[function_kind(target)](target, recipe)
+    for method in _CACHE_METHODS:
+        if hasattr(target, method):
+            setattr(wrapped, method, getattr(target, method))
+    return wrapped
 
 
 def _wrap_function(function: Callable[..., Any], recipe: SpanRecipe) -> Callable[..., Any]:

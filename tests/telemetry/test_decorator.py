@@ -288,3 +288,13 @@ def test_wrong_options_are_refused_at_decoration(arguments, options, message):
 def test_what_is_no_function_is_refused(target):
     with pytest.raises(ConfigurationError, match="traced takes a function"):
         traced(target)
+
+
+@pytest.mark.parametrize("cached", [functools.cache, functools.lru_cache(maxsize=2)])
+def test_a_cached_function_keeps_the_methods_of_its_cache(spans, cached):
+    doubled = traced(cached(lambda number: 2 * number))
+    assert [doubled(3), doubled(3)] == [6, 6]
+    assert doubled.cache_info().hits == 1
+    doubled.cache_clear()
+    assert doubled.cache_info().currsize == 0
+    assert doubled.cache_parameters()["typed"] is False
