@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     # 1: pure helpers
     "asgi_infra.context": 1,
     "asgi_infra.faults": 1,
+    "asgi_infra.forks": 1,
     "asgi_infra.globs": 1,
     "asgi_infra.ids": 1,
     "asgi_infra.lines": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import time_ns
 from typing import TypeAlias
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -16,6 +17,11 @@ _MICROSECOND = timedelta(microseconds=1)
 def utc_now() -> datetime:
     """Return the time now, in UTC."""
     return datetime.now(UTC)
+
+
+def microseconds_now() -> int:
+    """Return the time now, as whole microseconds of Unix time."""
+    return time_ns() // 1000
 
 
 def to_microseconds(moment: datetime) -> int:

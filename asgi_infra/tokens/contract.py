@@ -22,7 +22,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from asgi_infra.errors import ConfigurationError
+from asgi_infra.errors import ConfigurationError, TokenStoreError
+from asgi_infra.forks import forks
 from asgi_infra.options import require_integer
 from asgi_infra.tokens.clock import from_microseconds, to_microseconds
 from asgi_infra.tokens.identifiers import seal, unseal
@@ -81,9 +82,10 @@ class TokenStore(StatelessTokens):
             raise ConfigurationError(f"token must be a StoredToken, not {type(token).__name__}")
         await self.open()
         now = self._now()
-        record = self._record(token, started_at=to_microseconds(token.issued_at))
+        digest, *others = self._hashing.digests(token.jti)
+        record = self._record(token, digest)
         record.token.require_unexpired(from_microseconds(now))
-        evicted = await self._counted(self._insert(record, self._hashing.digests(token.jti)[1:], now))
+        evicted = await self._counted(self._insert(record, tuple(others), now))
         self._counts.add("saved")
         if evicted:
             self._counts.add("evicted", evicted)
@@ -98,10 +100,15 @@ class TokenStore(StatelessTokens):
         digests = self._lookup(jti)
         if user_id is not None:
             require_identifier("user_id", user_id)
-        await self.open()
+        if self._opened_in != forks():  # what open() would find; this is what applications call for every request
+            await self.open()
         if digests is None:
             return None
-        record = await self._counted(self._find(digests, jti, user_id, self._now()))
+        try:
+            record = await self._find(digests, jti, user_id, self._now())
+        except TokenStoreError:
+            self._counts.add("failed")
+            raise
         return None if record is None else record.token
 
     async def is_revoked(self, jti: str, *, user_id: str | None = None) -> bool:
@@ -253,13 +260,14 @@ class TokenStore(StatelessTokens):
 
     # How they do it
 
-    def _record(self, token: StoredToken, *, started_at: int) -> Record:
+    def _record(self, token: StoredToken, digest: bytes) -> Record:
+        started_at = to_microseconds(token.issued_at)
         lifetime = self._settings.absolute_lifetime
         if lifetime is not None:
             end = started_at + round(lifetime * 1_000_000)
             if to_microseconds(token.expires_at) > end:
                 token = token.replaced(expires_at=from_microseconds(end))
-        return Record(self._hashing.digest(token.jti), token, started_at)
+        return Record(digest, token, started_at)
 
     def _successor(self, token: object, jti: str, user_id: str | None, now: int) -> Record:
         if not isinstance(token, StoredToken):

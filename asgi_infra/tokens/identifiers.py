@@ -127,9 +127,9 @@ class Hashing:
 
     def digests(self, identifier: str) -> tuple[bytes, ...]:
         """Return what an identifier may be stored under: with the key in use first, then with the older ones."""
-        if len(self.keys) < 2:
-            return (self.digest(identifier),)
-        data = _bytes(identifier)
+        data = identifier.encode("utf-8", "surrogatepass")
+        if not self.keys:
+            return (blake2b(data, digest_size=DIGEST_BYTES).digest(),)
         return tuple(blake2b(data, digest_size=DIGEST_BYTES, key=key).digest() for key in self.keys)
 
     def conceal(self, jti: str) -> bytes | None:

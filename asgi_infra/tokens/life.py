@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from asgi_infra.errors import ConfigurationError, TokenStoreError
+from asgi_infra.forks import forks, watch
 from asgi_infra.tokens.backend import TokenBackend
-from asgi_infra.tokens.clock import to_microseconds
+from asgi_infra.tokens.clock import microseconds_now, to_microseconds, utc_now
 from asgi_infra.tokens.errors import StoreClosedError
 from asgi_infra.tokens.identifiers import digest_in
 from asgi_infra.tokens.model import MAX_IDENTIFIER, require_aware
@@ -33,7 +33,7 @@ class StoreLife(TokenBackend):
         self._codec = RecordCodec(self._hashing, settings)
         self._clock = settings.clock
         self._counts = Counts()
-        self._opened_by: int | None = None
+        self._opened_in: int | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -51,17 +51,19 @@ class StoreLife(TokenBackend):
         """
         if self._closed:
             raise StoreClosedError("the token store has been closed; open a new one")
-        if self._opened_by is None:
+        if self._opened_in is None:
+            watch()
             await self._counted(self._open())
-            self._opened_by = os.getpid()
-        elif self._opened_by != os.getpid():
+            self._opened_in = forks()
+        elif self._opened_in != forks():
             raise StoreClosedError("the token store was opened before a fork; open a new one in each process")
 
     async def aclose(self) -> None:
         """Close the store; doing it again does nothing."""
         if not self._closed:
             self._closed = True
-            if self._opened_by is not None:
+            opened, self._opened_in = self._opened_in, None
+            if opened is not None and opened == forks():
                 await self._close()
 
     async def stats(self) -> StoreStats:
@@ -80,7 +82,8 @@ class StoreLife(TokenBackend):
         await self._counted(self._ping())
 
     def _now(self) -> int:
-        return to_microseconds(require_aware("clock", self._clock()))
+        clock = self._clock
+        return microseconds_now() if clock is utc_now else to_microseconds(require_aware("clock", clock()))
 
     def _lookup(self, jti: str, *, handles: bool = False) -> tuple[bytes, ...] | None:
         """Return what an identifier from outside may be stored under, or `None` for what can't be stored."""

@@ -61,6 +61,17 @@ class Record:
         """Return the ancestors of the token that replaces this one."""
         return (self.digest[:ANCESTOR_BYTES] + self.ancestors)[: ANCESTOR_BYTES * MAX_ANCESTORS]
 
+    def followed_by(self, successor: Record, settings: Settings) -> Record:
+        """Return a successor as it is stored: of this family, and good for no longer than a family may be."""
+        token = successor.token
+        expires_at = token.expires_at
+        if settings.absolute_lifetime is not None:
+            end = self.started_at + round(settings.absolute_lifetime * 1_000_000)
+            expires_at = min(expires_at, from_microseconds(end))
+        if token.family_id != self.token.family_id or token.expires_at != expires_at:
+            token = token.replaced(family_id=self.token.family_id, expires_at=expires_at)
+        return Record(successor.digest, token, self.started_at, self.ancestors_of_successor())
+
 
 @dataclass(frozen=True, slots=True)
 class Replaced:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from threading import Lock
 
@@ -42,12 +41,12 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to the counter of a name, a field of `StoreStats`."""
         with self._lock:
-            self._counts[name] += amount
+            self._counts[name] = self._counts.get(name, 0) + amount
 
     def stats(self, *, tokens: int | None, denied: int | None) -> StoreStats:
         """Return all counters, with what the store holds."""

@@ -1,0 +1,127 @@
+"""Tokens with the indexes that a store needs: by user, by family, by end and by issue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asgi_infra.tokens.backends.memory.timeline import Timeline
+from asgi_infra.tokens.clock import to_microseconds
+
+if TYPE_CHECKING:
+    from asgi_infra.tokens.records import Record
+
+_SLACK = 64
+
+
+class Entry:
+    """A token, live or used.
+
+    Attributes:
+        record: The token.
+        issued_at: When it was issued, in microseconds of Unix time, as all times here.
+        end: Until when it is good, or, once it is used, kept.
+        used_at: When it was replaced, `None` while it is live.
+        successor: The digest of what replaced it.
+        sealed: What only who presents this token can read: the successor's `jti`.
+    """
+
+    __slots__ = ("end", "issued_at", "record", "sealed", "successor", "used_at")
+
+    def __init__(self, record: Record, end: int) -> None:
+        self.record = record
+        self.issued_at = to_microseconds(record.token.issued_at)
+        self.end = end
+        self.used_at: int | None = None
+        self.successor: bytes | None = None
+        self.sealed = b""
+
+    def is_live(self, now: int) -> bool:
+        """Return whether the token is good at a moment."""
+        return self.used_at is None and self.end > now
+
+
+class Table:
+    """The entries of a store. Not thread-safe: the store has the lock."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self._users: dict[str, dict[bytes, None]] = {}
+        self._families: dict[str, dict[bytes, None]] = {}
+        self._ends = Timeline()
+        self._issues = Timeline()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry whose digest is not there yet."""
+        record = entry.record
+        digest, token = record.digest, record.token
+        self.entries[digest] = entry
+        for index, name in ((self._users, token.user_id), (self._families, token.family_id)):
+            digests = index.get(name)
+            if digests is None:
+                index[name] = {digest: None}
+            else:
+                digests[digest] = None
+        self._issues.put(entry.issued_at, digest)
+        self._ends.put(entry.end, digest)
+        if len(self._ends) + len(self._issues) > 4 * len(self.entries) + _SLACK:
+            self._rebuild()
+
+    def postpone(self, entry: Entry, end: int) -> None:
+        """Give an entry another end."""
+        entry.end = end
+        self._ends.put(end, entry.record.digest)
+        if len(self._ends) > 3 * len(self.entries) + _SLACK:
+            self._rebuild()
+
+    def remove(self, digest: bytes) -> None:
+        """Remove an entry, if it is there."""
+        entry = self.entries.pop(digest, None)
+        if entry is None:
+            return
+        token = entry.record.token
+        for index, name in ((self._users, token.user_id), (self._families, token.family_id)):
+            digests = index[name]
+            if len(digests) == 1:
+                del index[name]
+            else:
+                del digests[digest]
+
+    def of_user(self, user_id: str) -> list[Entry]:
+        """Return a user's entries, used ones included."""
+        return [self.entries[digest] for digest in self._users.get(user_id, ())]
+
+    def of_family(self, family_id: str) -> list[Entry]:
+        """Return a family's entries, used ones included."""
+        return [self.entries[digest] for digest in self._families.get(family_id, ())]
+
+    def drop_ended(self, now: int, limit: int) -> int:
+        """Remove entries that have ended, at most `limit`; returns how many."""
+        dropped = 0
+        ends = self._ends
+        while dropped < limit and (first := ends.first()) is not None and first <= now:
+            end, digest = ends.pop()
+            entry = self.entries.get(digest)
+            if entry is not None and entry.end == end:
+                self.remove(digest)
+                dropped += 1
+        return dropped
+
+    def drop_oldest(self) -> None:
+        """Remove the entry that was issued first."""
+        while len(self._issues):
+            issued_at, digest = self._issues.pop()
+            entry = self.entries.get(digest)
+            if entry is not None and entry.issued_at == issued_at:
+                self.remove(digest)
+                return
+
+    def _rebuild(self) -> None:
+        # What left the table in between is forgotten in bulk, so that it costs no more than it did to put it there.
+        self._ends, self._issues = Timeline(), Timeline()
+        for end, digest in sorted((entry.end, digest) for digest, entry in self.entries.items()):
+            self._ends.put(end, digest)
+        for issued_at, digest in sorted((entry.issued_at, digest) for digest, entry in self.entries.items()):
+            self._issues.put(issued_at, digest)
