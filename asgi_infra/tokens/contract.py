@@ -80,12 +80,16 @@ class TokenStore(StatelessTokens):
         """
         if not isinstance(token, StoredToken):
             raise ConfigurationError(f"token must be a StoredToken, not {type(token).__name__}")
-        await self.open()
+        if self._opened_in != forks():
+            await self.open()
         now = self._now()
-        digest, *others = self._hashing.digests(token.jti)
-        record = self._record(token, digest)
-        record.token.require_unexpired(from_microseconds(now))
-        evicted = await self._counted(self._insert(record, tuple(others), now))
+        digests = self._hashing.digests(token.jti)
+        record = self._record(token, digests[0], now)
+        try:
+            evicted = await self._insert(record, digests[1:], now)
+        except TokenStoreError:
+            self._counts.add("failed")
+            raise
         self._counts.add("saved")
         if evicted:
             self._counts.add("evicted", evicted)
@@ -260,13 +264,17 @@ class TokenStore(StatelessTokens):
 
     # How they do it
 
-    def _record(self, token: StoredToken, digest: bytes) -> Record:
+    def _record(self, token: StoredToken, digest: bytes, now: int) -> Record:
         started_at = to_microseconds(token.issued_at)
+        expires_at = to_microseconds(token.expires_at)
         lifetime = self._settings.absolute_lifetime
         if lifetime is not None:
             end = started_at + round(lifetime * 1_000_000)
-            if to_microseconds(token.expires_at) > end:
+            if expires_at > end:
+                expires_at = end
                 token = token.replaced(expires_at=from_microseconds(end))
+        if expires_at <= now:
+            token.require_unexpired(from_microseconds(now))
         return Record(digest, token, started_at)
 
     def _successor(self, token: object, jti: str, user_id: str | None, now: int) -> Record:

@@ -25,9 +25,9 @@ MAX_ANCESTORS = 16
 """How many replaced tokens of its family a token remembers after the grace period."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """A stored token with what a store keeps beside it.
+    """A stored token with what a store keeps beside it; not to be changed.
 
     Attributes:
         digest: What it is stored under.

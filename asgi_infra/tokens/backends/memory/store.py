@@ -105,7 +105,8 @@ class InMemoryTokenStore(TokenStore):
         taken = await to_thread.run_sync(partial(read_snapshot, self._snapshot))
         entries = []
         for digest, data, end, used_at, successor, sealed in taken.entries:
-            entry = Entry(self._codec.unpack(data, digest), end)
+            record = self._codec.unpack(data, digest)
+            entry = Entry(record, end, to_microseconds(record.token.issued_at))
             entry.used_at, entry.successor, entry.sealed = used_at, successor, sealed
             entries.append(entry)
         with self._lock:
@@ -128,7 +129,7 @@ class InMemoryTokenStore(TokenStore):
             for digest in (record.digest, *others):
                 if self._stored(digest, now) is not None:
                     raise DuplicateTokenError("a token with this jti is stored already")
-            evicted = self._add(record, now)
+            evicted = self._add(record, record.started_at, now)
             most = self._settings.max_sessions
             if most is None:
                 return evicted
@@ -176,7 +177,9 @@ class InMemoryTokenStore(TokenStore):
             record = entry.record.followed_by(successor, self._settings)
             entry.used_at, entry.successor, entry.sealed = now, record.digest, sealed
             table.postpone(entry, now + self._kept)
-            self._counts.add("evicted", self._add(record, now))
+            evicted = self._add(record, to_microseconds(record.token.issued_at), now)
+            if evicted:
+                self._counts.add("evicted", evicted)
             return Replaced(RotationStatus.ROTATED, record)
 
     def _used(self, entry: Entry, successor: Record | None, now: int) -> Replaced:
@@ -282,13 +285,13 @@ class InMemoryTokenStore(TokenStore):
     async def _ping(self) -> None:
         """There is nothing that could be away."""
 
-    def _add(self, record: Record, now: int) -> int:
+    def _add(self, record: Record, issued_at: int, now: int) -> int:
         table = self._table
         evicted = 0
         if len(table) >= self._max_entries and not table.drop_ended(now, 1):
             table.drop_oldest()
             evicted = 1
-        table.add(Entry(record, record.deadline(self._settings)))
+        table.add(Entry(record, record.deadline(self._settings), issued_at))
         return evicted
 
     def _stored(self, digest: bytes, now: int) -> Entry | None:

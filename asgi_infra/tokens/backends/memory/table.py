@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asgi_infra.tokens.backends.memory.index import Index
 from asgi_infra.tokens.backends.memory.timeline import Timeline
-from asgi_infra.tokens.clock import to_microseconds
 
 if TYPE_CHECKING:
     from asgi_infra.tokens.records import Record
@@ -27,10 +27,10 @@ class Entry:
 
     __slots__ = ("end", "issued_at", "record", "sealed", "successor", "used_at")
 
-    def __init__(self, record: Record, end: int) -> None:
+    def __init__(self, record: Record, end: int, issued_at: int) -> None:
         self.record = record
-        self.issued_at = to_microseconds(record.token.issued_at)
         self.end = end
+        self.issued_at = issued_at
         self.used_at: int | None = None
         self.successor: bytes | None = None
         self.sealed = b""
@@ -45,8 +45,8 @@ class Table:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
-        self._users: dict[str, dict[bytes, None]] = {}
-        self._families: dict[str, dict[bytes, None]] = {}
+        self._users = Index()
+        self._families = Index()
         self._ends = Timeline()
         self._issues = Timeline()
 
@@ -58,12 +58,8 @@ class Table:
         record = entry.record
         digest, token = record.digest, record.token
         self.entries[digest] = entry
-        for index, name in ((self._users, token.user_id), (self._families, token.family_id)):
-            digests = index.get(name)
-            if digests is None:
-                index[name] = {digest: None}
-            else:
-                digests[digest] = None
+        self._users.add(token.user_id, digest)
+        self._families.add(token.family_id, digest)
         self._issues.put(entry.issued_at, digest)
         self._ends.put(entry.end, digest)
         if len(self._ends) + len(self._issues) > 4 * len(self.entries) + _SLACK:
@@ -82,20 +78,16 @@ class Table:
         if entry is None:
             return
         token = entry.record.token
-        for index, name in ((self._users, token.user_id), (self._families, token.family_id)):
-            digests = index[name]
-            if len(digests) == 1:
-                del index[name]
-            else:
-                del digests[digest]
+        self._users.remove(token.user_id, digest)
+        self._families.remove(token.family_id, digest)
 
     def of_user(self, user_id: str) -> list[Entry]:
         """Return a user's entries, used ones included."""
-        return [self.entries[digest] for digest in self._users.get(user_id, ())]
+        return [self.entries[digest] for digest in self._users.of(user_id)]
 
     def of_family(self, family_id: str) -> list[Entry]:
         """Return a family's entries, used ones included."""
-        return [self.entries[digest] for digest in self._families.get(family_id, ())]
+        return [self.entries[digest] for digest in self._families.of(family_id)]
 
     def drop_ended(self, now: int, limit: int) -> int:
         """Remove entries that have ended, at most `limit`; returns how many."""
