@@ -93,6 +93,7 @@ class TokenStore(StatelessTokens):
         self._counts.add("saved")
         if evicted:
             self._counts.add("evicted", evicted)
+            self._revision = next(self._revisions)
 
     async def get(self, jti: str, *, user_id: str | None = None) -> StoredToken | None:
         """Return a live token, or `None`.
@@ -161,11 +162,11 @@ class TokenStore(StatelessTokens):
             new = None if found is None else successor(found.token)
         now = self._now()
         if new is None:
-            replaced = await self._counted(self._replace(digests, jti, None, b"", user_id, now))
+            replaced = await self._ending(self._replace(digests, jti, None, b"", user_id, now))
         else:
             record = self._successor(new, jti, user_id, now)
             sealed = seal(new.jti, by=jti)
-            replaced = await self._counted(self._replace(digests, jti, record, sealed, record.token.user_id, now))
+            replaced = await self._ending(self._replace(digests, jti, record, sealed, record.token.user_id, now))
         return self._told(replaced, jti, new)
 
     async def revoke(self, jti: str, *, user_id: str | None = None, reason: str | None = None) -> bool:
@@ -183,7 +184,7 @@ class TokenStore(StatelessTokens):
         if user_id is not None:
             require_identifier("user_id", user_id)
         await self.open()
-        revoked = 0 if digests is None else await self._counted(self._remove(digests, jti, user_id, self._now()))
+        revoked = 0 if digests is None else await self._ending(self._remove(digests, jti, user_id, self._now()))
         return self._revoked(revoked, "token", reason) > 0
 
     async def revoke_family(self, family_id: str, *, user_id: str | None = None, reason: str | None = None) -> int:
@@ -201,7 +202,7 @@ class TokenStore(StatelessTokens):
         if user_id is not None:
             require_identifier("user_id", user_id)
         await self.open()
-        revoked = await self._counted(self._remove_family(family_id, user_id, self._now()))
+        revoked = await self._ending(self._remove_family(family_id, user_id, self._now()))
         return self._revoked(revoked, "family", reason)
 
     async def revoke_all_for_user(
@@ -220,7 +221,7 @@ class TokenStore(StatelessTokens):
         require_identifier("user_id", user_id)
         kept = () if except_jti is None else self._lookup(except_jti, handles=True) or ()
         await self.open()
-        return self._revoked(await self._counted(self._remove_user(user_id, kept, self._now())), "user", reason)
+        return self._revoked(await self._ending(self._remove_user(user_id, kept, self._now())), "user", reason)
 
     async def list_for_user(self, user_id: str) -> list[StoredToken]:
         """Return the live tokens of a user, the latest issued first; their `jti` may be handles, see above."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from asgi_infra.errors import ConfigurationError, TokenStoreError
@@ -33,8 +34,20 @@ class StoreLife(TokenBackend):
         self._codec = RecordCodec(self._hashing, settings)
         self._clock = settings.clock
         self._counts = Counts()
+        self._revisions = count(1)
+        self._revision = 0
         self._opened_in: int | None = None
         self._closed = False
+
+    @property
+    def revision(self) -> int:
+        """Another number after each operation of this object that may have ended a token's life, for caches above it."""
+        return self._revision
+
+    @property
+    def touch_interval(self) -> float:
+        """For how many seconds after a `touch` another one writes nothing."""
+        return self._settings.touch_interval
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -100,3 +113,10 @@ class StoreLife(TokenBackend):
         except TokenStoreError:
             self._counts.add("failed")
             raise
+
+    async def _ending(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Await an operation that may end a token's life, also when it fails: its outcome may be unknown."""
+        try:
+            return await self._counted(operation)
+        finally:
+            self._revision = next(self._revisions)

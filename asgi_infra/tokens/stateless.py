@@ -33,7 +33,7 @@ class StatelessTokens(StoreLife):
         await self.open()
         now = self._now()
         if end > now:
-            await self._counted(self._deny(self._hashing.digest(jti), end, now))
+            await self._ending(self._deny(self._hashing.digest(jti), end, now))
 
     async def is_denied(self, jti: str) -> bool:
         """Return whether `deny` was called for a token that has not expired since."""
@@ -67,4 +67,4 @@ class StatelessTokens(StoreLife):
         now = self._now()
         fresh = urlsafe_b64encode(token_bytes(12)).decode("ascii")
         until = now + round(self._settings.generation_lifetime * 1_000_000)
-        return await self._counted(self._set_generation(user_id, fresh, until, renew, now))
+        return await self._ending(self._set_generation(user_id, fresh, until, renew, now))
