@@ -41,7 +41,7 @@ class StoreLife(TokenBackend):
 
     @property
     def revision(self) -> int:
-        """Another number after each operation of this object that may have ended a token's life, for caches above it."""
+        """Another number after each operation of this object that may have ended a life, for caches above it."""
         return self._revision
 
     @property

@@ -67,4 +67,5 @@ class StatelessTokens(StoreLife):
         now = self._now()
         fresh = urlsafe_b64encode(token_bytes(12)).decode("ascii")
         until = now + round(self._settings.generation_lifetime * 1_000_000)
-        return await self._ending(self._set_generation(user_id, fresh, until, renew, now))
+        counted = self._ending if renew else self._counted
+        return await counted(self._set_generation(user_id, fresh, until, renew, now))
