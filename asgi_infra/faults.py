@@ -20,12 +20,13 @@ _counts: dict[tuple[str, str], int] = {}
 _forks_are_safe = False
 
 
-def record(place: str, error: BaseException) -> None:
+def record(place: str, error: BaseException, *, consequence: str = "the request goes on") -> None:
     """Count a fault, and log the first one of its kind with its traceback. Never raises.
 
     Args:
         place: Where it happened, for example `"tracing.end"`; with the error's type it makes the kind.
         error: What was raised.
+        consequence: What it means for the request, for the log.
     """
     kind = (place, type(error).__qualname__.encode("utf-8", "replace").decode())  # a name may hold anything
     with _lock:
@@ -38,8 +39,9 @@ def record(place: str, error: BaseException) -> None:
         # A logging set-up that raises must not reach the request either.
         with suppress(Exception):
             _logger.error(
-                "%s failed with %s; the request goes on, and further faults of this kind are only counted",
+                "%s failed with %s; %s, and further faults of this kind are only counted",
                 *kind,
+                consequence,
                 exc_info=error,
             )
 

@@ -1,7 +1,8 @@
 """The engine: shows every exchange to its observers, in one pass.
 
 It makes the exchange and tells the observers: at the start, at the end, when the application fails afterwards, and
-when it has returned.
+when it has returned. An observer may be a gate too: it is awaited before the application, and may answer in its place,
+and after it, to settle what must not get lost.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgi_infra import faults
+from asgi_infra.context import client_address_var
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.exchange import Exchange, place
+from asgi_infra.middleware.gates import admit, settle
 from asgi_infra.middleware.proxies import TrustedProxies
 from asgi_infra.paths import PathRules, app_path
 from asgi_infra.shutdown import flushing_send
@@ -24,19 +27,26 @@ if TYPE_CHECKING:
 _MAX_JOINS = 256
 
 SCOPE_KEY = "asgi_infra"
-"""Where the scope holds what an exchange shares: `exchange` while it lasts, `request_id`, and `route`, which the
-application and the hooks of frameworks may set."""
+"""Where the scope holds what an exchange shares: `exchange` while it lasts, `request_id`, `token`, and `route`, which
+the application and the hooks of frameworks may set."""
 
 
 class Observer:
     """One feature as the engine sees it; a subclass overrides what it needs.
 
-    What a method raises is counted and logged, and the request goes on. Per-request state belongs on the exchange,
-    or in its `notes`, never on the observer.
+    What a method raises is counted and logged, and the request goes on; but for `admit`, which fails closed.
+    Per-request state belongs on the exchange, or in its `notes`, never on the observer.
     """
 
     feature: ClassVar[str]
     """The name of the feature, as path rules know it."""
+
+    every: ClassVar[bool] = False
+    """Whether an engine within another one adds its observer also where the outer one has the feature already, since
+    each may demand something else."""
+
+    settle_timeout: float = 5.0
+    """For how many seconds `settle` may take."""
 
     def wraps(self, app: ASGIApp) -> None:
         """Called once, with the application that the engine wraps."""
@@ -49,6 +59,28 @@ class Observer:
 
     def start(self, exchange: Exchange) -> None:
         """Called before the application; the place to set `response_headers`."""
+
+    async def admit(self, exchange: Exchange, scope: Scope) -> ASGIApp | None:
+        """Awaited before the application, after every `start`, in the order of the observers.
+
+        What it raises refuses the exchange with a 503 (a WebSocket with 1013, where it gets no response). Context
+        variables that are set here are there in the application; `close` resets them.
+
+        Args:
+            exchange: The exchange.
+            scope: What the application will get: in an engine within another one it may be for a part of the path.
+
+        Returns:
+            What answers in place of the application and of the gates that come later, or `None` to let it pass.
+        """
+        return None
+
+    async def settle(self, exchange: Exchange) -> None:
+        """Awaited after the application has returned, raised or was cancelled, whichever gate refused.
+
+        It runs through cancellations, up to `settle_timeout`, in a task of its own where that is needed; the context is
+        that of the exchange. Not awaited when the exchange is abandoned with its event loop.
+        """
 
     def end(self, exchange: Exchange) -> None:
         """Called once, when the exchange is over and everything about it is known."""
@@ -63,12 +95,14 @@ class Observer:
 class Plan:
     """The observers of an exchange, with the methods that they override, in the order in which they are called."""
 
-    __slots__ = ("closes", "ends", "excluded", "late_errors", "observers", "starts")
+    __slots__ = ("admits", "closes", "ends", "excluded", "late_errors", "observers", "settles", "starts")
 
     def __init__(self, observers: Sequence[Observer], excluded: Sequence[Observer] = ()) -> None:
         self.observers = tuple(observers)
         self.excluded = _overridden(excluded, "excluded")
         self.starts = _overridden(observers, "start")
+        self.admits = _overridden(observers, "admit")
+        self.settles = _overridden(observers, "settle")
         self.ends = _overridden(observers, "end")
         self.late_errors = _overridden(observers, "late_error")
         self.closes = _overridden(observers, "close")[::-1]
@@ -155,38 +189,61 @@ class Engine:
             faults.record("engine.scope", exc)
         if self._proxies is not None:
             self._ask(self._proxies, exchange)
+        address_token = client_address_var.set(exchange.client)
         try:
             plan.start(exchange)
-            await self.app(scope, exchange.receive, exchange.send)
+            app = self.app
+            if plan.admits:
+                app = await admit(plan.admits, exchange, scope, app)
+            await app(scope, exchange.receive, exchange.send)
             if not exchange.finished:
                 exchange.finish()
         except BaseException as exc:
             exchange.raised(exc)
             raise
         finally:
-            plan.close(exchange)
-            # Without these two an exchange would be part of reference cycles, and wait for the garbage collector.
-            state["exchange"] = None
-            exchange.error = None
+            try:
+                if plan.settles:
+                    await settle(plan.settles, exchange)
+            finally:
+                plan.close(exchange)
+                # Without these two an exchange would be part of reference cycles, and wait for the garbage collector.
+                state["exchange"] = None
+                exchange.error = None
+                try:  # noqa: SIM105 - suppress() costs three calls on the path of each request
+                    client_address_var.reset(address_token)
+                except ValueError:  # an abandoned exchange is closed in the garbage collector's context
+                    pass
 
     async def _join(self, exchange: Exchange, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
-        missing = _NOBODY  # once the observers have been told of the end, a late one would not be told again
+        joined, missing = self._joined(exchange.plan, plan)
         if not exchange.finished:
-            exchange.plan, missing = self._joined(exchange.plan, plan)
+            exchange.plan = joined
             missing.start(exchange)
+        elif missing.admits:  # a late observer would not be told of the end, but what is behind a gate stays there
+            missing = Plan([observer for observer in missing.observers if observer.every])
+        else:
+            missing = _NOBODY
         if scope.get("path") == exchange.path:
             exchange.scope = scope  # a copy, where a middleware in between has made one: it is what routers fill
         try:
-            await self.app(scope, receive, send)
+            app = self.app
+            if missing.admits:
+                app = await admit(missing.admits, exchange, scope, app)
+            await app(scope, receive, send)
         finally:
-            missing.close(exchange)
+            try:
+                if missing.settles:
+                    await settle(missing.settles, exchange)
+            finally:
+                missing.close(exchange)
 
     def _joined(self, outer: Plan, inner: Plan) -> tuple[Plan, Plan]:
         """Return the plan of both, and the plan of what only the inner one has."""
         known = self._joins.get((outer, inner))
         if known is None:
             present = {observer.feature for observer in outer.observers}
-            added = [observer for observer in inner.observers if observer.feature not in present]
+            added = [observer for observer in inner.observers if observer.every or observer.feature not in present]
             known = (Plan([*outer.observers, *added]), Plan(added))
             if len(self._joins) < _MAX_JOINS:
                 self._joins[outer, inner] = known
@@ -214,7 +271,7 @@ class Engine:
         return plan
 
 
-def _overridden(observers: Sequence[Observer], name: str) -> list[Callable[..., None]]:
+def _overridden(observers: Sequence[Observer], name: str) -> list[Callable[..., Any]]:
     return [
         getattr(observer, name)
         for observer in observers

@@ -298,7 +298,7 @@ class Exchange:
                 faults.record(place(end), exc)
 
 
-def place(method: Callable[..., None]) -> str:
+def place(method: Callable[..., object]) -> str:
     """Return the name of an observer's method for a fault, such as `tracing.end`."""
     return f"{getattr(method, '__self__').feature}.{method.__name__}"  # noqa: B009
 
