@@ -170,6 +170,18 @@ def sign_note(text: str, *signers: Signer, signatures: Sequence[Signature] = ())
     return note
 
 
+def add_signatures(note: str | bytes, signatures: Iterable[Signature]) -> str:
+    """Return a note with further signatures; those of keys that have signed it already replace the old ones.
+
+    Raises:
+        MalformedProofError: It is no note.
+        ConfigurationError: There would be too many.
+    """
+    parsed = Note.parse(note)
+    merged = {each.key: each for each in (*parsed.signatures, *signatures)}
+    return sign_note(parsed.text, signatures=tuple(merged.values()))
+
+
 def parse_signatures(lines: str) -> tuple[Signature, ...]:
     """Return what signature lines say.
 

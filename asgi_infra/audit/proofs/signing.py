@@ -27,6 +27,11 @@ class Verifier(Protocol):
         ...
 
     @property
+    def public_key(self) -> bytes:
+        """The key itself, as its algorithm writes it."""
+        ...
+
+    @property
     def key_id(self) -> bytes:
         """The key's identifier, as `key_id` computes it."""
         ...

@@ -155,7 +155,7 @@ def partial_tiles(size: int) -> list[Tile]:
 
     Example:
         >>> [tile.path for tile in partial_tiles(70_000)]
-        ['tile/0/x273.p/112'...
+        ['tile/0/273.p/112', 'tile/1/001.p/17', 'tile/2/000.p/1']
     """
     _check_growth(0, size)
     tiles = []

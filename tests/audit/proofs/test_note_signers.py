@@ -93,6 +93,7 @@ class Reversed:
 
     def __init__(self, name: str, public_key: bytes = b"backwards") -> None:
         self.name = name
+        self.public_key = public_key
         self.key_id = key_id(name, 0xFF, public_key)
 
     def sign(self, text: bytes) -> bytes:
