@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,10 @@ MARK: Final = re.compile(
 )
 """Everything that a redactor puts in place of values; such text is never redacted again."""
 
+Counts = defaultdict[str, int]
+"""How many values of each kind were replaced."""
+
+ERROR: Final = "[REDACTED:error]"
 CYCLE: Final = "[CYCLE]"
 TOO_DEEP: Final = "[UNSCANNED depth]"
 
@@ -32,6 +37,12 @@ TOO_DEEP: Final = "[UNSCANNED depth]"
 def unscanned(count: int, unit: str) -> str:
     """Return the mark for `count` chars or items that were not looked at."""
     return f"[UNSCANNED {count} {unit}]"
+
+
+def failed(counts: Counts) -> str:
+    """Count a failure, and return the mark for what could therefore not be looked at."""
+    counts["error"] += 1
+    return ERROR
 
 
 class Marks:
