@@ -1,7 +1,40 @@
-"""What users test with: a driver that runs any ASGI application in-process."""
+"""What users test with: a driver that runs any ASGI application in-process, and the contracts that stores must pass.
+
+The contracts need pytest and hypothesis, which are imported when a contract is asked for, not before.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from asgi_infra.testing.clock import ManualClock
 from asgi_infra.testing.driver import Driven, drive, http_scope, run, websocket_scope
 
-__all__ = ["Driven", "drive", "http_scope", "run", "websocket_scope"]
+if TYPE_CHECKING:
+    from asgi_infra.testing.tokens import TokenStoreContract
+
+_HOME_OF = {
+    "TokenStoreContract": "asgi_infra.testing.tokens",
+}
+
+__all__ = [
+    "Driven",
+    "ManualClock",
+    "TokenStoreContract",
+    "drive",
+    "http_scope",
+    "run",
+    "websocket_scope",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
