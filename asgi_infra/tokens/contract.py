@@ -78,8 +78,7 @@ class TokenStore(StatelessTokens):
             DuplicateTokenError: One with this `jti` is stored already; nothing was changed.
             OutcomeUnknownError: Not to be repeated here: `get` tells whether it is stored.
         """
-        if not isinstance(token, StoredToken):
-            raise ConfigurationError(f"token must be a StoredToken, not {type(token).__name__}")
+        _require_token("token", token)
         if self._opened_in != forks():
             await self.open()
         now = self._now()
@@ -159,7 +158,7 @@ class TokenStore(StatelessTokens):
             new = successor
         else:
             found = await self._counted(self._find(digests, jti, user_id, self._now()))
-            new = None if found is None else successor(found.token)
+            new = None if found is None else _require_token("successor", successor(found.token))
         now = self._now()
         if new is None:
             replaced = await self._ending(self._replace(digests, jti, None, b"", user_id, now))
@@ -278,9 +277,7 @@ class TokenStore(StatelessTokens):
             token.require_unexpired(from_microseconds(now))
         return Record(digest, token, started_at)
 
-    def _successor(self, token: object, jti: str, user_id: str | None, now: int) -> Record:
-        if not isinstance(token, StoredToken):
-            raise ConfigurationError(f"successor must be a StoredToken, not {type(token).__name__}")
+    def _successor(self, token: StoredToken, jti: str, user_id: str | None, now: int) -> Record:
         if token.jti == jti:
             raise ConfigurationError("successor must have another jti than the token that it replaces")
         if user_id is not None and token.user_id != user_id:
@@ -312,3 +309,9 @@ class TokenStore(StatelessTokens):
             self._counts.add("revoked", count)
             logger.info("Tokens revoked: %d (by %s, reason: %s)", count, what, reason)
         return count
+
+
+def _require_token(name: str, value: object) -> StoredToken:
+    if not isinstance(value, StoredToken):
+        raise ConfigurationError(f"{name} must be a StoredToken, not {type(value).__name__}")
+    return value

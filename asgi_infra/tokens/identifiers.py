@@ -103,11 +103,13 @@ class Hashing:
         """Check the keys.
 
         Raises:
-            ConfigurationError: A key is no bytes or str, or shorter than 16 or longer than 64 bytes.
+            ConfigurationError: A key is no bytes or str, or shorter than 16 or longer than 64 bytes, or there is none.
         """
         if keys is None:
             return cls()
-        given = [keys] if isinstance(keys, (bytes, str)) else list(keys)
+        given = keys if isinstance(keys, (list, tuple)) else [keys]
+        if not given:
+            raise ConfigurationError("key must hold at least one secret; leave it out for digests without a key")
         checked = []
         for key in given:
             if not isinstance(key, (bytes, str)):

@@ -134,7 +134,7 @@ class InMemoryTokenStore(TokenStore):
             if most is None:
                 return evicted
             live = [entry for entry in table.of_user(record.token.user_id) if entry.is_live(now)]
-            live.sort(key=lambda entry: (entry.record.token.issued_at, entry.record is record))
+            live.sort(key=lambda entry: (entry.record is record, entry.record.token.issued_at))
             for entry in live[: max(0, len(live) - most)]:
                 table.remove(entry.record.digest)
                 evicted += 1
