@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from asgi_infra.errors import ConfigurationError, MissingExtraError
 from asgi_infra.telemetry.batch import BatchSpanProcessor
+from asgi_infra.telemetry.frames import FrameSecretsProcessor
 from asgi_infra.telemetry.metrics import IntervalMetricReader
 from asgi_infra.telemetry.redacting import RedactingSpanExporter
 from asgi_infra.telemetry.worker import call_within
@@ -61,6 +62,9 @@ class Pipeline:
             self._build_metrics(undo)
             if spans:
                 self.tracer_provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+                if self._processors and config.redact is not False:
+                    redact = None if config.redact is True else config.redact
+                    self.tracer_provider.add_span_processor(FrameSecretsProcessor(redact))
                 for processor in self._processors:
                     self.tracer_provider.add_span_processor(processor)
             undo.pop_all()

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Link, Status
 
+from asgi_infra.telemetry.frames import secrets_near, without
 from asgi_infra.telemetry.scrub import default_redactor, scrub_attributes, scrub_text
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ class RedactingSpanExporter(SpanExporter):
     """Redacts a copy of each span and hands that to `exporter`; the live span stays as it is.
 
     Redacted are the name, the attributes, the events, the status description, the links' attributes and the
-    resource. What can't be redacted, because `redact` raises, is withheld: the exporter sees a marker in its place.
-    `init_telemetry` wraps its exporters in it; use it by itself with a provider that was set up elsewhere.
+    resource; and of a span that an exception leaves, what `FrameSecretsProcessor` has noted. What can't be redacted,
+    because `redact` raises, is withheld: the exporter sees a marker in its place. `init_telemetry` wraps its exporters
+    in it; use it by itself with a provider that was set up elsewhere.
 
     Args:
         exporter: What sends the spans.
@@ -53,30 +55,37 @@ class RedactingSpanExporter(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
     def _copy(self, span: ReadableSpan) -> ReadableSpan:
-        description = span.status.description
+        known, description = secrets_near(span, self._redact), span.status.description
         return _RedactedSpan(
             span,
-            name=scrub_text(span.name, self._redact),
+            name=self._text(span.name, known),
             context=span.context,
             parent=span.parent,
             resource=self._redacted_resource(span.resource),
-            attributes=self._attributes(span.attributes),
+            attributes=self._attributes(span.attributes, known),
             events=[
-                _RedactedEvent(event, scrub_text(event.name, self._redact), self._attributes(event.attributes))
+                _RedactedEvent(event, self._text(event.name, known), self._attributes(event.attributes, known))
                 for event in span.events
             ],
-            links=[_RedactedLink(link, self._attributes(link.attributes)) for link in span.links],
+            links=[_RedactedLink(link, self._attributes(link.attributes, known)) for link in span.links],
             kind=span.kind,
-            status=Status(span.status.status_code, scrub_text(description, self._redact))
-            if description
-            else span.status,
+            status=Status(span.status.status_code, self._text(description, known)) if description else span.status,
             start_time=span.start_time,
             end_time=span.end_time,
             instrumentation_scope=span.instrumentation_scope,
         )
 
-    def _attributes(self, attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-        return scrub_attributes(attributes, self._redact) if attributes else {}
+    def _text(self, text: str, known: Mapping[str, str]) -> str:
+        return scrub_text(without(text, known, self._redact), self._redact)
+
+    def _attributes(
+        self, attributes: Mapping[str, Any] | None, known: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        if not attributes:
+            return {}
+        if known:
+            attributes = {name: without(value, known, self._redact) for name, value in attributes.items()}
+        return scrub_attributes(attributes, self._redact)
 
     def _redacted_resource(self, resource: Resource) -> Resource:
         cached = self._resources
