@@ -71,7 +71,10 @@ def key_id(name: str, signature_type: int, public_key: bytes) -> bytes:
 
 def is_key_name(name: str) -> bool:
     """Tell whether `name` may be the name of a key: not empty, no space, no plus sign, no control character."""
-    return bool(name) and not any(character == "+" or character.isspace() or character < " " for character in name)
+    return bool(name) and not any(
+        character == "+" or character.isspace() or character < " " or "\ud800" <= character <= "\udfff"
+        for character in name
+    )
 
 
 def check_key_name(name: str, parameter: str = "name") -> str:
@@ -80,7 +83,7 @@ def check_key_name(name: str, parameter: str = "name") -> str:
     Raises:
         ConfigurationError: It is not one, or too long.
     """
-    if not is_key_name(name) or len(name.encode(errors="replace")) > MAX_NAME or not name.isprintable():
+    if not is_key_name(name) or len(name.encode()) > MAX_NAME:
         raise ConfigurationError(
             f"{parameter} must be a key name like 'example.org/log' (at most {MAX_NAME} bytes, no spaces, no '+'), "
             f"not {name[:80]!a}"

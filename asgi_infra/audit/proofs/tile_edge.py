@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from asgi_infra.audit.proofs.errors import TileError
 from asgi_infra.audit.proofs.merkle import HASH_SIZE, CompactRange
 from asgi_infra.audit.proofs.proving import range_at
-from asgi_infra.audit.proofs.tile_nodes import TileNodes
+from asgi_infra.audit.proofs.tile_nodes import FetchedTiles, TileNodes
 from asgi_infra.audit.proofs.tiles import TILE_WIDTH, Tile, partial_tiles
 
 if TYPE_CHECKING:
@@ -48,13 +48,10 @@ class TileEdge:
         Raises:
             TileError: A tile is missing or too short.
         """
+        tiles = {tile: reader.read_tile(tile.level, tile.index, tile.width) for tile in partial_tiles(size)}
         opened = cls()
-        opened.range = range_at(size, TileNodes(reader, size))
-        for tile in partial_tiles(size):
-            data = reader.read_tile(tile.level, tile.index, tile.width)[: tile.size]
-            if len(data) != tile.size:
-                raise TileError(f"{tile.path} must have {tile.size} bytes, not {len(data)}")
-            opened._partial[tile.level] = data
+        opened.range = range_at(size, TileNodes(FetchedTiles(tiles), size))  # all nodes of the edge are in these tiles
+        opened._partial = {tile.level: data[: tile.size] for tile, data in tiles.items()}
         return opened
 
     def copy(self) -> TileEdge:

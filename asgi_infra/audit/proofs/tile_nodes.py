@@ -57,7 +57,7 @@ class TileNodes:
             raise ConfigurationError(f"edge must be that of {size} leaves, not of {edge.size}")
         self._reader = reader
         self._size = size
-        self._known = dict(zip(Range(0, size).nodes(), edge.edge, strict=True)) if edge else {}
+        self._known = dict(zip(Range(0, size).nodes(), edge.edge, strict=True)) if edge is not None else {}
         self._tiles: dict[Tile, list[bytes]] = {}
 
     def __call__(self, level: int, index: int, /) -> bytes:

@@ -164,6 +164,13 @@ def test_what_is_no_tile_is_refused(data: bytes) -> None:
         TileEdge.open(reader, 10)
 
 
+def test_opening_a_log_reads_each_tile_of_its_edge_once() -> None:
+    tiles = CountingTiles()
+    assert TileEdge.open(tiles, 10_000_000).range.size == 10_000_000
+    assert tiles.reads == [(0, 39_062, 128), (1, 152, 150), (2, 0, 152)]
+    assert TileEdge.open(FetchedTiles({}), 0).range == CompactRange()
+
+
 def test_a_missing_tile_is_named() -> None:
     with pytest.raises(TileError, match=r"tile/0/000\.p/10 is missing"):
         TileNodes(FetchedTiles({}), 10)(0, 3)
