@@ -13,6 +13,7 @@ pytest.register_assert_rewrite(
             "hostile",
             "keys",
             "lifetimes",
+            "machine",
             "races",
             "rotation",
             "sharing",
@@ -26,6 +27,7 @@ from asgi_infra.testing.tokens.examples import Examples  # noqa: E402
 from asgi_infra.testing.tokens.hostile import Hostile  # noqa: E402
 from asgi_infra.testing.tokens.keys import Keys  # noqa: E402
 from asgi_infra.testing.tokens.lifetimes import Lifetimes  # noqa: E402
+from asgi_infra.testing.tokens.machine import Modelled  # noqa: E402
 from asgi_infra.testing.tokens.races import Races  # noqa: E402
 from asgi_infra.testing.tokens.rotation import Rotations  # noqa: E402
 from asgi_infra.testing.tokens.sharing import Sharing  # noqa: E402
@@ -34,7 +36,9 @@ from asgi_infra.testing.tokens.stateless import Stateless  # noqa: E402
 __all__ = ["TokenStoreContract"]
 
 
-class TokenStoreContract(Examples, Lifetimes, Rotations, Stateless, Hostile, Keys, Races, Cancellation, Sharing):
+class TokenStoreContract(
+    Examples, Lifetimes, Rotations, Stateless, Hostile, Keys, Modelled, Races, Cancellation, Sharing
+):
     """Everything that `TokenStore` promises, as tests; needs pytest, anyio and hypothesis.
 
     A subclass overrides the fixture `store_factory`. It returns a callable that takes the options of a store and
@@ -47,6 +51,8 @@ class TokenStoreContract(Examples, Lifetimes, Rotations, Stateless, Hostile, Key
         racers: How many callers rotate one token at once; 64.
         race_rounds: How often each race is run; 5.
         interleavings: How many random orders of rotating, touching and revoking are tried; 50.
+        machine_examples: How many random sequences of calls are compared with a model; 25.
+        machine_steps: How many calls each has at most; 30.
         process_rounds: How many tokens two processes fight for; 20.
         cancellations: At how many places each operation is given up; 25.
 

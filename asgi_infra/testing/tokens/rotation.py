@@ -279,6 +279,49 @@ class Rotations(StoreTests):
         assert await store.rotate(token.jti, issue()) == UNKNOWN
         assert await live(store, other) == [True]
 
+    # What is over, whether it has been removed already or not
+
+    @pytest.fixture
+    async def crowd(self, store: TokenStore, issue: Issue) -> None:
+        """Many tokens that have to be removed before those that the test is about."""
+        for _ in range(20):
+            await store.save(issue(BOB, lifetime=1))
+
+    @pytest.mark.usefixtures("crowd")
+    async def test_an_expired_successor_is_not_told(self, store: TokenStore, issue: Issue, clock: ManualClock) -> None:
+        token = issue()
+        await store.save(token)
+        await store.rotate(token.jti, issue(lifetime=5))
+        clock.advance(5)
+        assert await store.rotate(token.jti, issue()) == UNKNOWN
+        assert await store.rotate(token.jti, StoredToken.successor) == UNKNOWN
+
+    @pytest.mark.usefixtures("crowd")
+    @made_here_or_not
+    async def test_an_expired_successor_remembers_nothing(
+        self, store: TokenStore, issue: Issue, clock: ManualClock, made_here: bool
+    ) -> None:
+        token = issue(jti=None if made_here else "first")
+        await store.save(token)
+        await store.rotate(token.jti, token.successor(lifetime=timedelta(seconds=50), clock=clock))
+        clock.advance(50)
+        assert await store.rotate(token.jti, issue()) == UNKNOWN
+
+    @pytest.mark.usefixtures("crowd")
+    @made_here_or_not
+    async def test_a_used_token_is_forgotten_when_its_time_is_over(
+        self, store: TokenStore, issue: Issue, clock: ManualClock, made_here: bool
+    ) -> None:
+        token = issue(jti=None if made_here else "first")
+        await store.save(token)
+        successor = (await store.rotate(token.jti, issue())).token
+        assert successor is not None
+        clock.advance(30)
+        assert await store.revoke(token.jti) is False
+        again = issue(jti=token.jti)
+        await store.save(again)
+        assert await live(store, successor, again) == [True, True]
+
     # What is left
 
     async def test_many_rotations_leave_one_token(
