@@ -35,8 +35,8 @@ _UPKEEP = 2
 class InMemoryTokenStore(TokenStore):
     """Keeps tokens in this process: for one process, for tests, and for what may be lost when it ends.
 
-    When it is full, expired and used tokens go first, then those that were issued first. Deny entries are never dropped
-    before their time. Thread-safe, and bound to no event loop.
+    When it is full, what has ended goes first (expired tokens, and used ones whose time is over), then what was issued
+    first. Deny entries are never dropped before their time. Thread-safe, and bound to no event loop.
 
     Args:
         max_entries: How many tokens to keep, used ones included; 100 000 by default. As many deny entries and
@@ -187,7 +187,7 @@ class InMemoryTokenStore(TokenStore):
         same = successor is not None and successor.digest == entry.successor
         if not same and now >= entry.used_at + self._grace:
             return self._reused(entry.record.token.family_id, now)
-        followed = None if entry.successor is None else self._table.entries.get(entry.successor)
+        followed = None if entry.successor is None else self._stored(entry.successor, now)
         if followed is None:
             return Replaced(RotationStatus.UNKNOWN)
         status = RotationStatus.ROTATED if same else RotationStatus.SUPERSEDED
@@ -198,7 +198,7 @@ class InMemoryTokenStore(TokenStore):
         of_family = [] if family_id is None else self._table.of_family(family_id)
         for entry in of_family or ([] if user_id is None else self._table.of_user(user_id)):
             token = entry.record.token
-            if user_id is not None and token.user_id != user_id:
+            if not entry.is_live(now) or (user_id is not None and token.user_id != user_id):
                 continue
             if token.family_id == family_id or any(entry.record.remembers(digest) for digest in digests):
                 return self._reused(token.family_id, now)
@@ -212,7 +212,7 @@ class InMemoryTokenStore(TokenStore):
         with self._lock:
             removed = 0
             for digest in digests:
-                entry = self._table.entries.get(digest)
+                entry = self._stored(digest, now)
                 if entry is None or (user_id is not None and entry.record.token.user_id != user_id):
                     continue
                 family = self._table.of_family(entry.record.token.family_id)
