@@ -74,6 +74,11 @@ class Binding:
             if self._closing:
                 await greenlet_spawn(self.pool.dispose)
 
+    async def settle(self) -> None:
+        """Wait for connections that are being closed, which ends what the server was executing for them."""
+        if self.pool.closing:
+            await asyncio.wait(list(self.pool.closing))
+
     async def close(self, patience: float) -> int:
         """Wait for the open sessions, close the idle connections, and return how many sessions are still open."""
         self._closing = True

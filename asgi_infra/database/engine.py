@@ -18,6 +18,9 @@ from asgi_infra.database.translation import COMMITTING, connection_refused, hide
 from asgi_infra.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
     from sqlalchemy.engine import AdaptedConnection, Dialect, ExceptionContext
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -41,6 +44,7 @@ class ObservedPool(AsyncAdaptedQueuePool):
         waiting: How many wait for a connection now.
         timeouts: How often one waited in vain.
         opened: How many connections were opened.
+        closing: The tasks that close a connection right now (PostgreSQL).
     """
 
     # SQLAlchemy names a pool's logger after the module of its class; this keeps it below `sqlalchemy`.
@@ -49,6 +53,7 @@ class ObservedPool(AsyncAdaptedQueuePool):
     waiting = 0
     timeouts = 0
     opened = 0
+    closing: Collection[asyncio.Task[object]] = ()
 
     def _do_get(self) -> ConnectionPoolEntry:
         self.waiting += 1
@@ -81,14 +86,16 @@ def create_engine(url: DatabaseURL, options: EngineOptions) -> AsyncEngine:
         pool = {"pool_size": 1, "max_overflow": 0, "pool_recycle": -1}
     else:
         pool |= {"pool_recycle": options.pool_recycle, "pool_pre_ping": options.pool_pre_ping}
+    closing: set[asyncio.Task[object]] = set()
     engine = create_async_engine(
         make_url(url.secret),
         poolclass=ObservedPool,
         pool_timeout=options.pool_timeout,
         hide_parameters=options.hide_parameters,
-        connect_args=_connect_arguments(url, options),
+        connect_args=_connect_arguments(url, options, closing),
         **pool,
     )
+    cast("ObservedPool", engine.pool).closing = closing
     _listen(engine, url, options)
     if url.dialect == "sqlite" and options.hide_parameters:
         driver_logger = logging.getLogger("aiosqlite")
@@ -97,15 +104,21 @@ def create_engine(url: DatabaseURL, options: EngineOptions) -> AsyncEngine:
     return engine
 
 
-def _connect_arguments(url: DatabaseURL, options: EngineOptions) -> dict[str, Any]:
+def _connect_arguments(url: DatabaseURL, options: EngineOptions, closing: set[asyncio.Task[object]]) -> dict[str, Any]:
     if url.dialect == "sqlite":
         return {"timeout": options.lock_timeout or _SQLITE_LOCK_SECONDS}
+    from asgi_infra.database.closing import closing_connection
+
     settings = {
         name: str(max(1, round(seconds * 1000)))
         for name in ("statement_timeout", "lock_timeout")
         if (seconds := getattr(options, name)) is not None
     }
-    return {"timeout": options.connect_timeout, "server_settings": settings}
+    return {
+        "timeout": options.connect_timeout,
+        "server_settings": settings,
+        "connection_class": closing_connection(closing),
+    }
 
 
 def _listen(engine: AsyncEngine, url: DatabaseURL, options: EngineOptions) -> None:

@@ -114,6 +114,8 @@ class Transaction:
         except BaseException:
             await session.invalidate()  # the connection's state is unknown: never back into the pool
             raise
+        finally:
+            await self._binding.settle()
 
     async def _close(self, session: AsyncSession, outcome: str) -> asyncio.CancelledError | None:
         async def close() -> None:
