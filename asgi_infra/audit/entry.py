@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Final
 
 from asgi_infra.audit.encoding import plain
@@ -31,6 +32,7 @@ _REQUIRED_TEXTS: Final = (
 )
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 _OPTIONAL_TEXTS: Final = ("user_id", "resource_id", "ip_address", "user_agent", "request_id", "trace_id", "tenant")
+_optional_texts = attrgetter(*_OPTIONAL_TEXTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,36 +83,50 @@ class AuditEntry:
     tenant: str | None = None
 
     def __post_init__(self) -> None:
+        if self.details is None or isinstance(self.details, Mapping):
+            if self.details is not None:
+                details = plain(self.details)
+                object.__setattr__(self, "details", details if type(details) is dict else {"details": details})
+            if self._is_ordinary():
+                return
+        self._mend()
+
+    def _is_ordinary(self) -> bool:
+        """Tell at once that there is nothing to mend or to refuse; all texts are looked at together."""
+        required = (self.id, self.action, self.resource_type, self.result)
+        optional = [text for text in _optional_texts(self) if text is not None]
+        if {*map(type, required), *map(type, optional)} != {str} or self.timestamp.__class__ is not datetime:
+            return False
+        together = "".join((*required, *optional))
+        return (
+            self.timestamp.tzinfo is UTC
+            and together.isascii()
+            and together.isprintable()
+            and max(map(len, required)) <= MAX_ID_BYTES
+            and (len(together) <= MAX_FIELD_BYTES or max(map(len, optional), default=0) <= MAX_FIELD_BYTES)
+            and all(map(str.strip, required))
+        )
+
+    def _mend(self) -> None:
         problems: list[str] = []
         try:
-            if type(self.timestamp) is not datetime or self.timestamp.tzinfo is not UTC:
-                object.__setattr__(self, "timestamp", in_utc("timestamp", self.timestamp))
+            object.__setattr__(self, "timestamp", in_utc("timestamp", self.timestamp))
         except ConfigurationError as exc:
             problems.append(str(exc))
         for name, limit in _REQUIRED_TEXTS:
             value = getattr(self, name)
-            if type(value) is str and value.strip() and len(value) <= MAX_ID_BYTES and _is_harmless(value):
-                continue
             if problem := _fault(name, value, limit):
                 problems.append(problem)
             else:
                 object.__setattr__(self, name, _clean(value))
         for name in _OPTIONAL_TEXTS:
             value = getattr(self, name)
-            if value is None:
-                continue
-            if type(value) is str and len(value) <= MAX_FIELD_BYTES and _is_harmless(value):
-                continue
             if isinstance(value, str):
                 object.__setattr__(self, name, storable(value))
-            else:
+            elif value is not None:
                 problems.append(f"{name} must be a str or None, not {type(value).__name__}")
-        if self.details is not None:
-            if isinstance(self.details, Mapping):
-                details = plain(self.details)
-                object.__setattr__(self, "details", details if type(details) is dict else {"details": details})
-            else:
-                problems.append(f"details must be a mapping or None, not {type(self.details).__name__}")
+        if self.details is not None and not isinstance(self.details, Mapping):
+            problems.append(f"details must be a mapping or None, not {type(self.details).__name__}")
         if problems:
             raise ConfigurationError("; ".join(problems))
 
@@ -175,10 +191,6 @@ def storable(text: str) -> str:
         return text
     head = data[: MAX_FIELD_BYTES // 2].decode("utf-8", "ignore")
     return f"{head}[cut: {len(data)} bytes, sha256 {sha256(data).hexdigest()}]"
-
-
-def _is_harmless(text: str) -> bool:
-    return text.isascii() and text.isprintable()
 
 
 def _clean(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
+from os import getpid
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from asgi_infra.audit.record import Receipt, Record
 
 
-class _Ticket:
-    __slots__ = ("abandoned", "admitted", "promise", "records", "size")
+class _Ticket(Promise):
+    __slots__ = ("abandoned", "admitted", "records", "size")
 
     def __init__(self, records: Sequence[Record]) -> None:
+        super().__init__()
         self.records = records
-        self.size = sum(record.size for record in records)
-        self.promise = Promise()
+        self.size = sum([record.size for record in records])
         self.admitted = False
         self.abandoned = False
 
@@ -60,6 +61,7 @@ class GroupCommitter:
         self._outside: deque[_Ticket] = deque()
         self._records = self._bytes = 0
         self._thread: Thread | None = None
+        self._process = 0
         self._idle = False
         self._closing = False
         self._ended: list[Promise] = []
@@ -83,14 +85,13 @@ class GroupCommitter:
             else:
                 self.waited += 1
                 self._outside.append(ticket)
-            if self._thread is None or not self._thread.is_alive():  # after a fork, too
-                self._thread = Thread(target=self._run, name="asgi_infra-audit", daemon=True)
-                self._thread.start()
+            if self._thread is None or self._process != getpid():
+                self._start()
             elif self._idle:
                 self._idle = False
                 self._changed.notify()
         try:
-            receipts: Sequence[Receipt] = await ticket.promise.wait()
+            receipts: Sequence[Receipt] = await ticket.wait()
         except AuditStoreError:
             raise
         except BaseException:  # cancelled
@@ -108,12 +109,17 @@ class GroupCommitter:
         """Take nothing more, commit what was submitted, and end the thread. Goes on in the thread if cancelled."""
         with self._changed:
             self._closing = True
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None or self._process != getpid():
                 return
             ended = Promise()
             self._ended.append(ended)
             self._changed.notify()
         await ended.wait()
+
+    def _start(self) -> None:
+        self._process = getpid()
+        self._thread = Thread(target=self._run, name="asgi_infra-audit", daemon=True)
+        self._thread.start()
 
     def _has_room(self, ticket: _Ticket) -> bool:
         return not self._records or (
@@ -154,12 +160,12 @@ class GroupCommitter:
                 receipts = self._commit(records)
                 at = 0
                 for ticket in tickets:
-                    ticket.promise.settle(receipts[at : (at := at + len(ticket.records))])
+                    ticket.settle(receipts[at : (at := at + len(ticket.records))])
             except BaseException as exc:  # noqa: BLE001 - whoever waits hears of it
                 for ticket in tickets:
-                    ticket.promise.settle(error=_own(exc))
+                    ticket.settle(error=_own(exc))
             self.batches += 1
-            keep([ticket.promise for ticket in tickets])
+            keep(tickets)
             del tickets, records
         with self._changed:
             ended, self._thread = self._ended, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
@@ -14,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
-from asgi_infra.audit.encoding import FREE_TEXT, MAX_DEPTH, MAX_ITEMS, MAX_KEY, MAX_TEXT, cut_mark, encode
+from asgi_infra.audit.encoding import FREE_TEXT, MAX_DEPTH, MAX_ITEMS, MAX_KEY, MAX_TEXT, cut_mark, encode, float_text
 from asgi_infra.redaction.fields import fields_of
 
 _LARGEST: Final = 2**53 - 1
@@ -38,7 +37,8 @@ def utc_text(moment: datetime.datetime) -> str:
         >>> utc_text(datetime.datetime(2026, 5, 1, 12, tzinfo=datetime.timezone.utc))
         '2026-05-01T12:00:00.000000Z'
     """
-    return f"{moment.astimezone(datetime.UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    in_utc = moment if moment.tzinfo is datetime.UTC else moment.astimezone(datetime.UTC)
+    return f"{in_utc.isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def valid_text(text: str) -> str:
@@ -70,7 +70,7 @@ class _Mender:
         if isinstance(value, int):
             return _whole(int.__add__(value, 0))
         if isinstance(value, float):
-            return _fraction(float.__add__(value, 0.0))
+            return float_text(float.__add__(value, 0.0))
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._text(b64encode(bytes(value)).decode())
         if isinstance(value, (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)):
@@ -164,15 +164,9 @@ def _whole(number: int) -> int | str:
     return f"[int of {number.bit_length()} bits]"
 
 
-def _fraction(number: float) -> str:
-    if math.isfinite(number):
-        return repr(number)
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-
-
 def _time(value: datetime.date | datetime.time | datetime.timedelta) -> str:
     if isinstance(value, datetime.timedelta):
-        return f"{_fraction(value.total_seconds())} s"
+        return f"{float_text(value.total_seconds())} s"
     if isinstance(value, datetime.datetime):
         if value.utcoffset() is not None:
             return utc_text(value)

@@ -16,7 +16,7 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.options import require_flag, require_integer, require_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from asgi_infra.audit.entry import AuditEntry
     from asgi_infra.audit.store import AuditStore
@@ -134,7 +134,7 @@ class AuditReader(AuditWriter):
         wanted: AuditFilter | None = None,
         *,
         progress: Callable[[int, int], object] | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the entries that there are now as a file, in pieces of whole lines.
 
         The export is itself an entry, `audit.export`, before the first byte.
@@ -172,7 +172,7 @@ class AuditReader(AuditWriter):
 
     async def tail(
         self, wanted: AuditFilter | None = None, *, start: int | None = None, every: float = 0.5
-    ) -> AsyncIterator[LoggedEntry]:
+    ) -> AsyncGenerator[LoggedEntry, None]:
         """Yield entries as they come in, without end; what is stored first comes first, whoever wrote it.
 
         Args:
@@ -185,8 +185,9 @@ class AuditReader(AuditWriter):
             AuditError: The store can't be read, or the read can't be recorded; `AuditClosedError` after `aclose`.
 
         Example:
-            >>> async for logged in logger.tail(AuditFilter(result="denied")):
-            ...     alert(logged.entry)
+            >>> async with aclosing(logger.tail(AuditFilter(result="denied"))) as tail:
+            ...     async for logged in tail:
+            ...         alert(logged.entry)
         """
         wanted = _filter(wanted)
         require_seconds("every", every)

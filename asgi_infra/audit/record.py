@@ -5,7 +5,7 @@ The leaf is canonical JSON. Of each private field it holds a salted commitment o
 ```text
 commitment = SHA-256(salt || canonical(value))      a salt of 32 random bytes for each field of each entry
 leaf       = {"action": ..., "committed": {"details": base64(commitment), ...}, "id": ..., "schema_version": 1, ...}
-private    = {"details": [base64(salt), value], ...}
+private    = {"details": [hexadecimal(salt), value], ...}
 ```
 
 Deleting the private part deletes the data: nobody can find the value by trying, and every proof stays as it was. Fields
@@ -15,16 +15,19 @@ that are not set are left out of both. The number of an entry is its place in th
 from __future__ import annotations
 
 import os
+from binascii import b2a_base64
 from collections import deque
 from hashlib import sha256
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec import Raw
 
 from asgi_infra.audit.encoding import decode, encode, fit
 from asgi_infra.audit.entry import FIELDS, AuditEntry
 from asgi_infra.audit.errors import AuditIntegrityError
 from asgi_infra.audit.mending import utc_text
-from asgi_infra.audit.proofs.commitments import SALT_SIZE, commit, verify_commitment
-from asgi_infra.audit.proofs.encoding import decode_base64, encode_base64
+from asgi_infra.audit.proofs.commitments import SALT_SIZE, verify_commitment
 from asgi_infra.audit.proofs.errors import ProofError
 from asgi_infra.errors import ConfigurationError
 
@@ -135,22 +138,22 @@ class Sealer:
         self.private_fields = chosen
         self._private = tuple(name for name in FIELDS if name in chosen)
         self._open = _OTHERS if "user_id" in chosen else (*_OTHERS, "user_id")
+        self._private_values = attrgetter(*self._private)
+        self._open_values = attrgetter(*self._open)
 
     def seal(self, entry: AuditEntry) -> Record:
         """Return the record of an entry. Every call takes new salts."""
-        leaf: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "timestamp": utc_text(entry.timestamp)}
-        for name in self._open:
-            value = getattr(entry, name)
-            if value is not None:
-                leaf[name] = value
+        values = zip(self._open, self._open_values(entry), strict=True)
+        leaf: dict[str, Any] = {name: value for name, value in values if value is not None}
+        leaf["schema_version"] = SCHEMA_VERSION
+        leaf["timestamp"] = utc_text(entry.timestamp)
         committed: dict[str, str] = {}
-        private: dict[str, list[Any]] = {}
-        for name in self._private:
-            value = getattr(entry, name)
+        private: dict[str, tuple[str, Raw]] = {}
+        for name, value in zip(self._private, self._private_values(entry), strict=True):
             if value is not None:
-                salt = _salt()
-                committed[name] = commit(encode(value), salt)
-                private[name] = [encode_base64(salt), value]
+                salt, data = _salt(), encode(value)
+                committed[name] = b2a_base64(sha256(salt + data).digest(), newline=False).decode()
+                private[name] = (salt.hex(), Raw(data))
         if committed:
             leaf["committed"] = committed
         leaf_bytes, private_bytes = encode(leaf), encode(private) if private else None
@@ -199,7 +202,7 @@ def private_fault(stored: Stored) -> str | None:
         if committed.keys() != private.keys():
             return "the private part has other fields than the leaf commits to"
         for name, (salt, value) in private.items():
-            verify_commitment(committed[name], encode(value), decode_base64(salt, "a salt"))
+            verify_commitment(committed[name], encode(value), bytes.fromhex(salt))
     except ProofError:
         return "a private field is not what the leaf commits to"
     except (ValueError, TypeError, AttributeError):

@@ -25,7 +25,7 @@ class Promise:
         try:
             self._loop: Any = asyncio.get_running_loop()
             self._waiter: Any = self._loop.create_future()
-        except RuntimeError:
+        except RuntimeError:  # none of asyncio's
             trio: Any = sys.modules["trio"]  # nothing else runs coroutines here
             self._loop = trio.lowlevel.current_trio_token()
             self._waiter = trio.Event()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -13,7 +14,6 @@ from opentelemetry import trace
 from asgi_infra import context
 from asgi_infra.audit.calls import StoreCalls
 from asgi_infra.audit.entry import AuditEntry
-from asgi_infra.audit.errors import AuditClosedError
 from asgi_infra.audit.group import GroupCommitter
 from asgi_infra.audit.record import MAX_ENTRY_BYTES, Receipt, Record, Sealer
 from asgi_infra.audit.spill import SpillingCommit
@@ -73,6 +73,7 @@ class AuditWriter:
             if store.blocking or self._spilling is not None
             else None
         )
+        self._log = self._log_here if self._committer is None else self._committer.submit
 
     async def __aenter__(self) -> Self:
         """Open the store, with its recovery; without `async with` the first call does so."""
@@ -105,7 +106,7 @@ class AuditWriter:
             AuditError: It could not be made durable. `retryable` tells whether to try again.
             ConfigurationError: This is no entry.
         """
-        return (await self._log([self._seal(entry)]))[0]
+        return (await self._log((self._seal(entry),)))[0]
 
     async def log_many(self, entries: Iterable[AuditEntry]) -> list[Receipt]:
         """Log entries in their order. When this returns, all are durable.
@@ -180,24 +181,19 @@ class AuditWriter:
             trace_id=_trace_id() if trace_id is None else trace_id,
             tenant=tenant,
         )
-        return (await self._log([self._sealer.seal(entry)]))[0]
+        return (await self._log((self._sealer.seal(entry),)))[0]
 
-    async def _log(self, records: list[Record]) -> list[Receipt]:
+    async def _log_here(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        return self._commit(records)
+
+    def _commit(self, records: Sequence[Record]) -> list[Receipt]:
         try:
-            if self._committer is not None:
-                receipts = list(await self._committer.submit(records))
-            else:
-                receipts = self._commit(records)
-        except AuditClosedError:
-            raise
+            receipts = self._calls.run(partial(self._append, records))
         except BaseException:
             self._add("failed", len(records))
             raise
         self._add("logged", len(records))
         return receipts
-
-    def _commit(self, records: Iterable[Record]) -> list[Receipt]:
-        return self._calls.run(lambda: self._append(list(records)))
 
     def _seal(self, entry: AuditEntry) -> Record:
         if not isinstance(entry, AuditEntry):
