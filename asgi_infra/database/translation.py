@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from sqlalchemy import exc as sqlalchemy_errors
@@ -16,12 +17,15 @@ from asgi_infra.database.errors import (
     StatementTimeoutError,
     TransactionAbortedError,
 )
+from asgi_infra.database.sqltext import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMITTING = "asgi_infra_committing"
 """The attribute that marks an exception of a driver as raised while the commit was under way."""
+
+_QUOTED_LITERAL = re.compile(r"\"'[^\n]*\"")  # at or near "'half a literal"
 
 # PostgreSQL documentation, appendix A
 _BY_SQLSTATE: dict[str, tuple[type[OperationError], str]] = {
@@ -127,8 +131,9 @@ def says_goodbye(sqlstate: str | None) -> bool:
 def hide_values(error: BaseException, original: BaseException) -> None:
     """Take the values of rows and parameters out of the messages of a database error, in place.
 
-    PostgreSQL quotes rows in the `DETAIL` of its errors, and everybody quotes the value that has the wrong form
-    (SQLSTATE class 22); SQLAlchemy's `hide_parameters` knows neither.
+    PostgreSQL quotes rows in the `DETAIL` of its errors, everybody quotes the value that has the wrong form (SQLSTATE
+    class 22) or the literal that does not end, and SQLAlchemy quotes the whole statement; its `hide_parameters` knows
+    none of these.
 
     Args:
         error: SQLAlchemy's exception, which wraps the driver's.
@@ -144,6 +149,10 @@ def hide_values(error: BaseException, original: BaseException) -> None:
             each.args = (each.args[0].partition("\nDETAIL:")[0], *each.args[1:])
         if malformed:
             each.args = ("data exception (message hidden)",)
+        elif each.args and isinstance(each.args[0], str):
+            each.args = (_QUOTED_LITERAL.sub('"?"', each.args[0]), *each.args[1:])
+    if isinstance(error, sqlalchemy_errors.StatementError) and error.statement is not None:
+        error.statement = describe(error.statement).text
     error.args = (f"({type(original).__name__}) {original}", *error.args[1:])
 
 

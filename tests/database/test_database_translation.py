@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 
 import pytest
-from sqlalchemy import exc
+from sqlalchemy import exc, text
 
-from asgi_infra.database import errors
+from asgi_infra.database import DatabaseSession, errors
 from asgi_infra.database.errors import OperationError
 from asgi_infra.database.translation import translate
 from asgi_infra.errors import DatabaseError, InfrastructureError
@@ -83,3 +84,24 @@ def test_every_error_is_a_database_error_and_survives_pickling():
     original = errors.IntegrityViolationError("violated", sqlstate="23505", constraint="c")
     copy = pickle.loads(pickle.dumps(original))
     assert (type(copy), str(copy), copy.sqlstate, copy.constraint) == (type(original), "violated", "23505", "c")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 'hunter2-secret' FROM nowhere",
+        "SELECT 'hunter2-secret",
+        "SELEC 'hunter2-secret'",
+        "INSERT INTO nowhere VALUES (1, 'it''s hunter2-secret')",
+        "SELECT CAST('hunter2-secret' AS INT) FROM nowhere",
+    ],
+)
+async def test_literals_of_a_statement_are_kept_out_of_the_whole_chain(database_url, statement):
+    async with DatabaseSession(database_url) as db:
+        with pytest.raises(OperationError) as caught:
+            async with db.session() as session:
+                await session.execute(text(statement))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in told
+    assert "[SQL: SEL" in told or "[SQL: INSERT INTO nowhere" in told
