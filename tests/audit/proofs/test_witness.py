@@ -245,6 +245,15 @@ def test_any_other_status_is_a_refusal(status: int) -> None:
     assert (str(again), again.status) == (str(caught.value), status)
 
 
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [(400, "malformed"), (403, "the log's signature"), (404, "know the log"), (422, "is wrong"), (500, "500$")],
+)
+def test_a_refusal_says_why(status: int, why: str) -> None:
+    with pytest.raises(WitnessError, match=why):
+        read_answer(REQUEST, Answer(status, "", b""), WITNESS)
+
+
 def test_a_conflict_without_a_size_is_a_fork_or_no_witness() -> None:
     with pytest.raises(WitnessError, match="another tree of the same size"):
         read_answer(REQUEST, Answer(409, "text/plain", b"conflict"), WITNESS)
