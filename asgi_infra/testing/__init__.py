@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 
 from asgi_infra.testing.clock import ManualClock
 from asgi_infra.testing.driver import Driven, drive, http_scope, run, websocket_scope
+from asgi_infra.testing.proxy import CuttingProxy
 
 if TYPE_CHECKING:
-    from asgi_infra.testing.tokens import TokenStoreContract
+    from asgi_infra.testing.tokens import LostRepliesContract, TokenStoreContract
 
 _HOME_OF = {
+    "LostRepliesContract": "asgi_infra.testing.tokens",
     "TokenStoreContract": "asgi_infra.testing.tokens",
 }
 
 __all__ = [
+    "CuttingProxy",
     "Driven",
+    "LostRepliesContract",
     "ManualClock",
     "TokenStoreContract",
     "drive",

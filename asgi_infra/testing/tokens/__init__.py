@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
         for part in (
             "cancellation",
             "examples",
+            "faults",
             "hostile",
             "keys",
             "lifetimes",
@@ -24,6 +25,7 @@ pytest.register_assert_rewrite(
 
 from asgi_infra.testing.tokens.cancellation import Cancellation  # noqa: E402
 from asgi_infra.testing.tokens.examples import Examples  # noqa: E402
+from asgi_infra.testing.tokens.faults import LostRepliesContract  # noqa: E402
 from asgi_infra.testing.tokens.hostile import Hostile  # noqa: E402
 from asgi_infra.testing.tokens.keys import Keys  # noqa: E402
 from asgi_infra.testing.tokens.lifetimes import Lifetimes  # noqa: E402
@@ -33,7 +35,7 @@ from asgi_infra.testing.tokens.rotation import Rotations  # noqa: E402
 from asgi_infra.testing.tokens.sharing import Sharing  # noqa: E402
 from asgi_infra.testing.tokens.stateless import Stateless  # noqa: E402
 
-__all__ = ["TokenStoreContract"]
+__all__ = ["LostRepliesContract", "TokenStoreContract"]
 
 
 class TokenStoreContract(
@@ -60,6 +62,8 @@ class TokenStoreContract(
 
     - `anyio_backend`: the event loops to run on; asyncio.
     - `stored`: an async function that returns all stored bytes, to be searched for identifiers.
+
+    Stores on a server should pass `LostRepliesContract` too.
 
     Example:
         >>> class TestMyTokenStore(TokenStoreContract):
