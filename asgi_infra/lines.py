@@ -1,4 +1,4 @@
-"""Whole lines to a stream, by a writer that never raises."""
+"""Bytes past the layers of a stream, and whole lines by a writer that never raises."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class LineWriter:
 def _writer(stream: IO[Any] | None) -> Callable[[bytes], int | None]:
     if stream is None:
         return _nowhere
-    file = _file(stream)
+    file = plain_file(stream)
     if file is None:
-        return _through(stream)
+        return through(stream)
     stream.flush()  # what was printed before comes first
     # The file's own method and not its descriptor, which would be some other file's once this one is closed.
     return file.write
 
 
-def _file(stream: IO[Any]) -> FileIO | None:
+def plain_file(stream: IO[Any]) -> FileIO | None:
     """Return the plain file below the layers of the standard library, if there is nothing but these."""
     layer: object = stream.buffer if isinstance(stream, TextIOWrapper) else stream
     if isinstance(layer, (BufferedWriter, BufferedRandom)):
@@ -68,7 +68,8 @@ def _file(stream: IO[Any]) -> FileIO | None:
     return layer if isinstance(layer, FileIO) else None
 
 
-def _through(stream: IO[Any]) -> Callable[[bytes], int | None]:
+def through(stream: IO[Any]) -> Callable[[bytes], int]:
+    """Return a function that writes to the stream as it is, text or binary, and flushes it."""
     is_text = stream is sys.stdout or hasattr(stream, "encoding")
     flush = getattr(stream, "flush", None)
 

@@ -64,6 +64,7 @@ class ConsoleLines:
         failure: Failure | None = None,
         stack: str | None = None,
         origin: Origin | None = None,
+        service: str | None = None,
     ) -> bytes:
         """Return the line, or the lines if there is a traceback."""
         name = level_name(level)
@@ -74,7 +75,8 @@ class ConsoleLines:
             "",
             self._paint(_one_line(message), _BOLD),
         ]
-        fields = [self._field(key, value) for key, value in {**self._static, **(extra or {})}.items()]
+        own = {} if service is None or "service" in self._static else {"service": service}
+        fields = [self._field(key, value) for key, value in {**own, **self._static, **(extra or {})}.items()]
         if origin is not None:
             fields.append(self._field("at", f"{origin.file}:{origin.line}"))
         if request_id is not None:

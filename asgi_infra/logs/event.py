@@ -30,7 +30,10 @@ class Origin(NamedTuple):
 
 
 class Render(Protocol):
-    """Makes a line, line feed included, of what is to be told; it looks nothing up."""
+    """Makes a line, line feed included, of what is to be told; it looks nothing up.
+
+    `service` is for lines of what may have no service of its own; that of all lines wins.
+    """
 
     def __call__(
         self,
@@ -44,6 +47,7 @@ class Render(Protocol):
         failure: Failure | None = None,
         stack: str | None = None,
         origin: Origin | None = None,
+        service: str | None = None,
     ) -> bytes: ...
 
 

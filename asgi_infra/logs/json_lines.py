@@ -41,6 +41,7 @@ class JSONLines:
         self._logger, self._message = schema.logger, schema.message
         self._nest = schema.nest
         self._request_id = schema.request_id
+        self._service = service
         self._own = schema.own_names() - ({schema.service} if service is None else set())
         self._details = {
             schema.error_type, schema.error_message, schema.stacktrace, schema.stack,
@@ -49,10 +50,7 @@ class JSONLines:
         self._trace_prefix = trace_prefix
         self._static: dict[str, Any] = dict(schema.static)
         if service is not None:
-            if schema.resource is None:
-                self._static[schema.service] = service
-            else:
-                self._static[schema.resource] = {schema.service: service}
+            self._add_service(self._static, service)
         self._fields = dict(fields or {})
         self._encode = msgspec.json.Encoder(enc_hook=safe_repr).encode
 
@@ -68,6 +66,7 @@ class JSONLines:
         failure: Failure | None = None,
         stack: str | None = None,
         origin: Origin | None = None,
+        service: str | None = None,
     ) -> bytes:
         """Return the line."""
         record: dict[Any, Any] = {
@@ -79,6 +78,8 @@ class JSONLines:
             record[self._logger] = logger
         if self._static:
             record.update(self._static)
+        if service is not None and self._service is None:
+            self._add_service(record, service)
         inner = record if self._nest is None else {}
         if request_id is not None:
             inner[self._request_id] = request_id
@@ -115,6 +116,13 @@ class JSONLines:
                 )
                 + b"\n"
             )
+
+    def _add_service(self, record: dict[Any, Any], service: str) -> None:
+        schema = self._schema
+        if schema.resource is None:
+            record[schema.service] = service
+        else:
+            record[schema.resource] = {schema.service: service}
 
     def _add_span(self, record: dict[Any, Any], span: SpanContext) -> None:
         schema = self._schema

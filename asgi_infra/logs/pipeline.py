@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from asgi_infra import faults
-from asgi_infra.context import request_id_var
+from asgi_infra.context import request_id_var, user_id_var
 from asgi_infra.logs.event import Origin, failure_of
 from asgi_infra.logs.messages import plain_message, redacted_message
 from asgi_infra.logs.spans import span_context
@@ -26,7 +26,9 @@ STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "mes
 """What a log record has of its own; `taskName` since Python 3.12, `message` and `asctime` once it was formatted."""
 
 _UNWANTED: Final = STANDARD | {"color_message"}  # uvicorn's message for terminals
-_OF_ACCESS_LINES: Final = frozenset(["timestamp", "level", "logger", "message", "request_id", "trace_id", "span_id"])
+_OF_ACCESS_LINES: Final = frozenset(
+    ["timestamp", "level", "logger", "message", "request_id", "trace_id", "span_id", "service"]
+)
 _KNOWN_NAMES: Final = 4096
 
 
@@ -38,7 +40,6 @@ class Pipeline:
         put: Takes it.
         redactor: What redacts messages, arguments, fields and exceptions; `None` to leave all as it is.
         caller: Whether lines say where in the code they come from.
-        service: Whether lines have a service already, which then is that of the access log, too.
     """
 
     def __init__(
@@ -48,14 +49,12 @@ class Pipeline:
         redactor: Redactor | None,
         *,
         caller: bool = False,
-        service: bool = False,
     ) -> None:
         self._render = render
         self._put = put
         self._redactor = redactor
         self._caller = caller
         self._names: dict[str, str] = {}
-        self._set_here = _OF_ACCESS_LINES | {"service"} if service else _OF_ACCESS_LINES
 
     def log(
         self,
@@ -71,6 +70,9 @@ class Pipeline:
     ) -> None:
         """Write one line."""
         try:
+            user_id = user_id_var.get()
+            if user_id is not None:
+                extra = {"user_id": user_id, **(extra or {})}
             redactor = self._redactor
             if redactor is None:
                 message = msg if type(msg) is str and not args else plain_message(msg, args)
@@ -117,12 +119,13 @@ class Pipeline:
         """
         try:
             name, message = fields["logger"], fields["message"]
-            extra = {field: value for field, value in fields.items() if field not in self._set_here}
+            extra = {field: value for field, value in fields.items() if field not in _OF_ACCESS_LINES}
             if self._redactor is not None:
                 message, extra = self._redactor.text(message), self._redactor.attributes(extra)
             context = None if span is None else span_context(span)
             created = fields["timestamp"].timestamp()
-            line = self._render(created, level, name, message, fields["request_id"], context, extra)
+            service = fields.get("service")
+            line = self._render(created, level, name, message, fields["request_id"], context, extra, service=service)
         except Exception as error:  # noqa: BLE001
             faults.record("logs.render", error)
             line = self._render(time(), level, "asgi_infra.logs", f"a record that raised {type(error).__name__}")

@@ -64,7 +64,6 @@ class Logging:
             self._outlet.put,
             redactor,
             caller=config.caller,
-            service=config.service is not None,
         )
 
     def _notice(self, lost: int) -> bytes:

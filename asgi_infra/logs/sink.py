@@ -6,12 +6,15 @@ import select
 import stat
 import sys
 import time
-from io import BufferedRandom, BufferedWriter, BytesIO, FileIO, StringIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from os import fstat
 from typing import IO, TYPE_CHECKING, Any
 
+from asgi_infra.lines import plain_file, through
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
 
     Write = Callable[[bytes, float], int]
 
@@ -40,7 +43,7 @@ class Sink:
     def blocks(self) -> bool:
         """Return whether a write may wait longer than it is told to, because the stream is no file of the system."""
         stream = sys.stdout if self._stream is None else self._stream
-        return stream is not None and not _in_memory(stream) and _pollable(_file(stream)) is None
+        return stream is not None and not _in_memory(stream) and _pollable(plain_file(stream)) is None
 
     def write(self, data: bytes, timeout: float) -> int:
         """Write, wait for the stream for at most `timeout` seconds, and return how many bytes it took.
@@ -58,10 +61,11 @@ class Sink:
 
 
 def _writer(stream: IO[Any]) -> Write:
-    file = _file(stream)
+    file = plain_file(stream)
     kind = _pollable(file)
     if file is None or kind is None:
-        return _through(stream)
+        write_all = through(stream)
+        return lambda data, _: write_all(data)
     stream.flush()  # what was printed before comes first
     # The file's own method and not its descriptor, which would be some other file's once this one is closed.
     return _to_regular(file) if kind == "regular" else _to_pipe(file)
@@ -102,26 +106,6 @@ def _to_pipe(file: FileIO) -> Write:
         return done
 
     return write
-
-
-def _through(stream: IO[Any]) -> Write:
-    is_text = stream is sys.stdout or hasattr(stream, "encoding")
-    flush = getattr(stream, "flush", None)
-
-    def write(data: bytes, timeout: float) -> int:
-        stream.write(data.decode() if is_text else data)
-        if flush is not None:
-            flush()
-        return len(data)
-
-    return write
-
-
-def _file(stream: IO[Any]) -> FileIO | None:
-    layer: object = stream.buffer if isinstance(stream, TextIOWrapper) else stream
-    if isinstance(layer, (BufferedWriter, BufferedRandom)):
-        layer = layer.raw
-    return layer if isinstance(layer, FileIO) else None
 
 
 def _pollable(file: FileIO | None) -> str | None:

@@ -190,6 +190,35 @@ def test_a_line_of_the_access_log_follows_the_schema_and_the_level(configure, li
     assert lines.one["SeverityText"] == "ERROR"
 
 
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ("plain", ["service"]),
+        ("ecs", ["service.name"]),
+        ("otel", ["Resource", "service.name"]),
+        ("gcp", ["service"]),
+    ],
+)
+@pytest.mark.parametrize("service", [None, "shop"])
+def test_the_service_of_an_access_log_has_the_name_and_place_of_the_schema(configure, lines, schema, place, service):
+    configure(schema=schema, service=service)
+    (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
+    handler.write_fields(logging.INFO, access_fields(service="front"), the_span())
+    found = line = lines.one
+    for name in place:
+        found = found[name]
+    assert found == (service or "front")
+    assert "service" not in line.get("Attributes", {})
+    assert "service" not in line or place == ["service"]
+
+
+def test_the_console_shows_the_service_of_an_access_log_once(configure, lines):
+    configure("INFO", "console")
+    (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
+    handler.write_fields(logging.INFO, access_fields(service="front"), the_span())
+    assert lines.text.count("service=front") == 1
+
+
 def test_a_broken_line_of_the_access_log_is_still_a_line(configure, lines):
     configure()
     (handler,) = [each for each in logging.getLogger().handlers if hasattr(each, "write_fields")]
