@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import get_current_span
 
-from asgi_infra.context import request_id_var
+from asgi_infra.context import request_id_var, user_id_var
 from asgi_infra.logs.event import failure_of
 from asgi_infra.logs.spans import span_context
 from asgi_infra.redaction import Redactor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StructlogRedactor:
-    """A structlog processor that adds the ids of request and span, and redacts all of the event.
+    """A structlog processor that adds the ids of request, user and span, and redacts all of the event.
 
     Put it right before the renderer. An exception that is still to be rendered (`exc_info`) becomes `error_type`,
     `error_message` and `exception`, redacted; one that another processor has turned into text is redacted as text.
@@ -36,6 +36,9 @@ class StructlogRedactor:
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
         """Return a redacted copy of the event."""
         fields = dict(event)
+        user_id = user_id_var.get()
+        if user_id is not None:
+            fields.setdefault("user_id", user_id)
         exc = _exception(fields.pop("exc_info", None))
         redacted = self._redactor.attributes(fields)
         request_id, span = request_id_var.get(), span_context(get_current_span())

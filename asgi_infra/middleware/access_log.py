@@ -173,6 +173,8 @@ class AccessLog(Observer):
             "bytes_out": exchange.bytes_out,
             "client": exchange.client,
         }
+        if exchange.user_id is not None:
+            record["user_id"] = exchange.user_id
         if query := exchange.scope.get("query_string"):
             record["query"] = redact_query(query[:MAX_TEXT].decode("utf-8", "replace"))
         if exchange.error_type is not None:
@@ -283,7 +285,7 @@ class AccessLogMiddleware(Engine):
 
     A line has `timestamp`, `level`, `logger`, `message`, `request_id`, `trace_id`, `span_id`, `method`, `route`,
     `path`, `status`, `outcome`, `duration_s` and `first_byte_s` in seconds, `bytes_in`, `bytes_out`, `client`, and
-    where there is one `query` (private values redacted), `error_type`, `close_code`, `service`.
+    where there is one `user_id`, `query` (private values redacted), `error_type`, `close_code`, `service`.
     """
 
     def __init__(

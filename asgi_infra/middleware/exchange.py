@@ -74,6 +74,7 @@ class Exchange:
         "started",
         "started_ns",
         "status",
+        "user_id",
     )
 
     status: int | None
@@ -86,6 +87,8 @@ class Exchange:
     route: str | None
     """The template of the route, such as `/items/{id}`; known at the end, `None` for an unmatched path."""
     request_id: str | None
+    user_id: str | None
+    """Whose token the request presented, once that was checked."""
     span: Any
     """The server span, of `opentelemetry.trace.Span`, where there is one."""
     span_name: str
@@ -152,7 +155,9 @@ class Exchange:
             self.client = None
         self.scheme = scope.get("scheme") or ("ws" if websocket else "http")
         self.host = headers.get(b"host")
-        self.request_id = self.span = self.span_token = self.status = self.route = self.before_head = None
+        self.request_id = self.user_id = self.span = self.span_token = self.status = self.route = self.before_head = (
+            None
+        )
         self.first_byte = self.ended = self.error = self.error_type = self.close_code = None
         self.outcome = "ok"
         self.duration = 0.0

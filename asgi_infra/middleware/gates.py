@@ -6,17 +6,16 @@ never hears of it.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-import anyio
 
 from asgi_infra import faults
 from asgi_infra.middleware.exchange import place
 from asgi_infra.middleware.refusal import unavailable
 
+# The event loops are imported where they are in use: most stacks have no gate.
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine, Sequence
 
     from asgi_infra.middleware.exchange import Exchange
@@ -74,6 +73,8 @@ async def settle(settles: Sequence[Settle], exchange: Exchange) -> None:
 
 async def _settle_in_scope(work: Coroutine[Any, Any, None], seconds: float) -> Exception | None:
     """Await work for so long, and return what it raised."""
+    import anyio
+
     try:
         with anyio.fail_after(seconds, shield=True):
             await work
@@ -89,6 +90,8 @@ async def _settle_in_task(
 
     From a cancellation of asyncio nothing can be shielded in the task that it hits, only in another one.
     """
+    import asyncio
+
     task = asyncio.create_task(work)
     cancelled = await _wait(task, seconds)
     if not task.done():
@@ -101,6 +104,10 @@ async def _settle_in_task(
 
 async def _wait(task: asyncio.Task[None], seconds: float) -> asyncio.CancelledError | None:
     """Wait for a task; return the last cancellation that came meanwhile."""
+    import asyncio
+
+    import anyio
+
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     cancelled = None
@@ -114,7 +121,8 @@ async def _wait(task: asyncio.Task[None], seconds: float) -> asyncio.CancelledEr
 
 
 def _in_asyncio_task() -> bool:
-    try:
-        return asyncio.current_task() is not None  # as a guest of asyncio, trio has a loop but no task
+    asyncio = sys.modules.get("asyncio")
+    try:  # as a guest of asyncio, trio has a loop but no task
+        return asyncio is not None and asyncio.current_task() is not None
     except RuntimeError:
         return False

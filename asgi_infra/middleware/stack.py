@@ -15,6 +15,7 @@ from asgi_infra.options import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asgi_infra.middleware.tokens import Tokens
     from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp
 
@@ -28,6 +29,7 @@ class InfraOptions(TypedDict, total=False):
     tracing: bool | Tracing
     metrics: bool | Metrics
     access_log: bool | AccessLog
+    tokens: Tokens | None
     trusted_proxies: str | Sequence[str]
 
 
@@ -42,6 +44,7 @@ class InfraMiddleware(Engine):
         tracing: The same, with `Tracing`.
         metrics: The same, with `Metrics`.
         access_log: The same, with `AccessLog`.
+        tokens: A `Tokens` to let in only requests with a token that is good; by default tokens are not looked at.
         trusted_proxies: Addresses and networks whose `Forwarded` and `X-Forwarded-*` headers to believe; none by
             default, `"*"` for every peer.
 
@@ -52,6 +55,7 @@ class InfraMiddleware(Engine):
         >>> app = InfraMiddleware(app)
         >>> app.add_middleware(InfraMiddleware, service="shop", exclude=["/health", "/static/**"])
         >>> app = InfraMiddleware(app, access_log=AccessLog(slow=1.0), metrics=False)
+        >>> app = InfraMiddleware(app, tokens=Tokens(store, optional=["/login"]))
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class InfraMiddleware(Engine):
         tracing: bool | Tracing = True,
         metrics: bool | Metrics = True,
         access_log: bool | AccessLog = True,
+        tokens: Tokens | None = None,
         trusted_proxies: str | Sequence[str] = (),
     ) -> None:
         if service is not None and (not isinstance(service, str) or not service.strip()):
@@ -79,6 +84,12 @@ class InfraMiddleware(Engine):
         observers = [
             _observer(name, choice, kind, defaults) for name, choice, kind, defaults in chosen if choice is not False
         ]
+        if tokens is not None:
+            from asgi_infra.middleware.tokens import Tokens
+
+            if not isinstance(tokens, Tokens):
+                raise ConfigurationError(f"tokens must be None or Tokens(store, ...), not {type(tokens).__name__}")
+            observers.append(tokens)
         super().__init__(app, observers, exclude=exclude, trusted_proxies=trusted_proxies)
 
 

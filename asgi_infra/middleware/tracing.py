@@ -171,6 +171,8 @@ class Tracing(Observer):
         exchange.span_name = "WS" if exchange.is_websocket else _NAMES.get(method, method)
         if exchange.request_id is not None:
             attributes["request_id"] = exchange.request_id
+        if exchange.user_id is not None:  # its token was checked first, in a middleware outside of this one
+            attributes["user.id"] = exchange.user_id
         return self._tracer.start_span(
             exchange.span_name, context, SpanKind.SERVER, attributes, None, exchange.started_ns
         )
