@@ -193,7 +193,7 @@ def test_the_last_blank_line_ends_the_text() -> None:
     "text", ["", "\n", "no newline", "tab\t\n", "null\x00\n", "\r\n", "\ud800\n", "x" * MAX_NOTE + "\n"]
 )
 def test_only_a_text_that_a_note_can_have_is_signed(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="^text"):
+    with pytest.raises(ConfigurationError, match=r"^text"):
         sign_note(text, ALICE)
 
 
