@@ -32,7 +32,7 @@ _MIN_KEY_BYTES = 16
 _MAX_KEY_BYTES = 64  # what BLAKE2b takes, RFC 7693, section 2.5
 
 _MADE = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{22})\.[A-Za-z0-9_-]{22}")
-_HANDLE = re.compile(r"~[A-Za-z0-9_-]{22}")
+_HANDLE = re.compile(r"~([A-Za-z0-9_-]{22})(?:\.([0-9a-f]{16}))?")
 
 Keys: TypeAlias = "bytes | str | Sequence[bytes | str] | None"
 """Secrets of 16 to 64 bytes, the first for writing, the others for what was written before."""
@@ -65,8 +65,11 @@ def lineage_of(jti: str) -> str | None:
 
 
 def named_route(jti: str) -> str | None:
-    """Return the route that an identifier names, or `None` for one made elsewhere. Whether it is true is not known."""
+    """Return the route that an identifier or a handle names, or `None`. Whether it is true is not known."""
     match = _MADE.fullmatch(jti)
+    if match is None and jti.startswith("~"):
+        handle = _HANDLE.fullmatch(jti)
+        return handle[2] if handle else None
     return match[1] if match else None
 
 
@@ -78,14 +81,20 @@ def family_of(jti: str) -> str | None:
     return _text(blake2b(lineage.encode(), digest_size=DIGEST_BYTES, person=b"asgi_infra.fam").digest())
 
 
-def handle_of(digest: bytes) -> str:
-    """Return the form in which a store names a token whose `jti` it does not know: `~` and the digest."""
-    return f"~{_text(digest)}"
+def handle_of(digest: bytes, route: str | None = None) -> str:
+    """Return the form in which a store names a token whose `jti` it does not know: `~` and the digest.
+
+    Args:
+        digest: What the token is stored under.
+        route: Its user's, for stores that could not find it otherwise; `.` and the route are appended.
+    """
+    return f"~{_text(digest)}" if route is None else f"~{_text(digest)}.{route}"
 
 
 def digest_in(handle: str) -> bytes | None:
     """Return the digest in a handle, or `None` for anything else."""
-    return urlsafe_b64decode(f"{handle[1:]}==") if _HANDLE.fullmatch(handle) else None
+    match = _HANDLE.fullmatch(handle)
+    return urlsafe_b64decode(f"{match[1]}==") if match else None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,0 +1,2 @@
+-- ARGV: the family. Returns how many were live.
+return drop_family(ARGV[FIRST])
