@@ -11,16 +11,25 @@ from typing import Final
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 # First digits of issuers and the lengths of their numbers (ISO/IEC 7812, the issuers' published ranges).
-_ISSUERS: Final = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
+_COMMON_ISSUERS: Final = re.compile(
+    r"4\d{12}(?:\d{3}){0,2}"  # Visa
     r"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"  # Mastercard
     r"|3[47]\d{13}"  # American Express
-    r"|(?:6011|64[4-9]\d|65\d{2}|60[0-9]{2}|8[12]\d{2})\d{12,15}"  # Discover, RuPay
-    r"|3(?:0[0-5]|09|6\d|[89]\d)\d{11,16}"  # Diners Club
-    r"|35(?:2[89]|[3-8]\d)\d{12,15}|(?:2131|1800)\d{11}"  # JCB
+    r"|(?:6011|64[4-9]\d|65\d{2})\d{12}"  # Discover
+    r"|3(?:0[0-5]|09|6\d|[89]\d)\d{11}"  # Diners Club
+    r"|35(?:2[89]|[3-8]\d)\d{12}|(?:2131|1800)\d{11}"  # JCB
     r"|62\d{14,17}"  # UnionPay
-    r"|220[0-4]\d{12,15}"  # Mir
-    r"|(?:50|5[6-8]|6[0-9])\d{10,17}"  # Maestro, Elo, Dankort
+    r"|220[0-4]\d{12}"  # Mir
+    r"|(?:50\d\d|5[6-8]\d\d|60\d\d)(?:\d{8}|\d{12})"  # Maestro, Elo, RuPay
+    r"|(?:0604|501[89]|50[23][08]|5893|6304|636[23]|6390|67\d\d)\d{8,15}"  # Maestro, Elo, Dankort
+    r"|(?:9792|9860|8600)\d{12}"  # Troy, Uzcard, Humo
+)
+_RARE_ISSUERS: Final = re.compile(
+    r"(?:6011|64[4-9]\d|65\d{2}|60\d{2})\d{13,15}|8[12]\d{14}"  # Discover, RuPay
+    r"|3(?:0[0-5]|09|6\d|[89]\d)\d{12,16}"  # Diners Club
+    r"|35(?:2[89]|[3-8]\d)\d{13,15}"  # JCB
+    r"|220[0-4]\d{13,15}"  # Mir
+    r"|(?:50|5[6-8]|60|63[79])\d{10,17}"  # Maestro, Elo
     r"|1\d{14}"  # UATP
 )
 
@@ -49,7 +58,21 @@ def is_card(digits: str) -> bool:
         >>> is_card("4111111111111111"), is_card("4111111111111112")
         (True, False)
     """
-    if not _ISSUERS.fullmatch(digits) or len(set(digits)) == 1:
+    return bool(_COMMON_ISSUERS.fullmatch(digits) or _RARE_ISSUERS.fullmatch(digits)) and _luhn(digits)
+
+
+def is_common_card(digits: str) -> bool:
+    """Tell whether `digits` is a card number of a narrow range; of the wide ranges too many identifiers are.
+
+    Example:
+        >>> is_common_card("4111111111111111"), is_common_card("122000000000003")
+        (True, False)
+    """
+    return bool(_COMMON_ISSUERS.fullmatch(digits)) and _luhn(digits)
+
+
+def _luhn(digits: str) -> bool:
+    if len(set(digits)) == 1:
         return False
     values = [ord(digit) - 48 for digit in reversed(digits)]
     return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
@@ -111,5 +134,10 @@ def is_basic(text: str) -> bool:
 
 
 def is_varied(text: str) -> bool:
-    """Tell whether `text` has the many different characters of a random key; placeholders (`AKIAXXXXXXXX`) have not."""
-    return len(set(text)) >= 8 or len(set(text)) * 2 >= len(text)
+    """Tell whether `text` looks like a random key: placeholders (`AKIAXXXXXXXX`) have too few different characters,
+    and lower-case words (`live_reload_of_the_page`) have neither digit nor capital.
+    """
+    kinds = len(set(text))
+    if kinds < 8 and kinds * 2 < len(text):
+        return False
+    return text != text.lower() or any(map(str.isdigit, text))

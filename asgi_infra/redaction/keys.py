@@ -37,6 +37,11 @@ _STEMS: Final = {
     "passcode": "password",
     "apikey": "api_key",
     "appkey": "api_key",
+    "applicationkey": "api_key",
+    "aikey": "api_key",
+    "consumerkey": "api_key",
+    "integrationkey": "api_key",
+    "writekey": "api_key",
     "accesskey": "api_key",
     "accountkey": "api_key",
     "authkey": "api_key",
@@ -62,6 +67,8 @@ _STEMS: Final = {
     "cardnumber": "card",
     "socialsecurity": "ssn",
     "connectionstring": "credentials",
+    "contribsyscom": "credentials",
+    "gitlabsession": "session",
 }
 
 # Found as a word of its own, or as the end of one ("authtoken", "dbpwd").
@@ -72,6 +79,7 @@ _ENDINGS: Final = {
     "tokens": "token",
     "cookie": "cookie",
     "cookies": "cookie",
+    "creds": "credentials",
     "pwd": "password",
 }
 

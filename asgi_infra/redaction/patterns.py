@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from asgi_infra.errors import ConfigurationError
-from asgi_infra.redaction.checks import IBAN_LENGTHS, is_basic, is_card, is_iban, is_ip, is_ssn, is_varied
-from asgi_infra.redaction.marks import check_kind
-from asgi_infra.redaction.vendors import VENDOR_KEYS
+from asgi_infra.redaction import numbers
+from asgi_infra.redaction.checks import is_basic, is_ip, is_varied
+from asgi_infra.redaction.marks import MARK, check_kind
+from asgi_infra.redaction.vendors import INNER_KEYS, VENDOR_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,68 +76,25 @@ class _Special(Pattern):
 def _credentials(match: re.Match[str]) -> Iterable[tuple[int, int]]:
     """User and password of a URL; a user alone only if it is long enough to be a token."""
     userinfo, at, _ = match["authority"].rpartition("@")
-    if at and (":" in userinfo or len(userinfo) >= 16) and not (userinfo[:1] == "[" and userinfo[-1:] == "]"):
+    if at and (":" in userinfo or len(userinfo) >= 16) and not MARK.fullmatch(userinfo):
         start = match.start("authority")
         yield start, start + len(userinfo)
 
 
-_SEPARATORS: Final = re.compile(r"[ \u00a0\u202f-]")
+def _command_line(match: re.Match[str]) -> Iterable[tuple[int, int]]:
+    """User and password of `curl -u`; what containers and copies call so are users and groups."""
+    before = match.string[max(match.start() - 120, 0) : match.start()]
+    command = _COMMANDS.findall(before.rpartition("\n")[2])
+    if match["private"] and not (command and command[-1] in _OTHER_COMMANDS):
+        yield match.span("private")
 
 
-def _cards(match: re.Match[str]) -> Iterable[tuple[int, int]]:
-    """The card numbers in a chain of digit groups: groups of one run, or of 4-4-4-4, 4-6-5 and the like."""
-    groups = [(group.start(), group.end()) for group in _DIGITS.finditer(match.string, *match.span())]
-    index = 0
-    while index < len(groups):
-        start = groups[index][0]
-        digits = ""
-        found = 0
-        for count, (left, right) in enumerate(groups[index : index + 6], 1):
-            digits += match.string[left:right]
-            if len(digits) > 19 or (count > 1 and (right - left < 2 or groups[index][1] - start != 4)):
-                break
-            if len(digits) >= 12 and is_card(digits):
-                found = count
-        if found:
-            yield start, groups[index + found - 1][1]
-        index += found or 1
-
-
-_DIGITS: Final = re.compile(r"\d+", re.ASCII)
-
-
-def _iban(match: re.Match[str]) -> Iterable[tuple[int, int]]:
-    """The account number at the start of a run of letters and digits that may go on with other words."""
-    text = match.string
-    start = match.start() - 2
-    length = IBAN_LENGTHS.get(text[start : start + 2].upper(), 0)
-    characters: list[str] = []
-    end = start
-    while end < match.end() and len(characters) < length:
-        if text[end] not in " -\u00a0":
-            characters.append(text[end])
-        end += 1
-    number = "".join(characters)
-    if number.islower() and number.isalnum():
-        number = number.upper()
-    if len(number) == length > 0 and not text[end : end + 1].isalnum() and is_iban(number):
-        yield start, end
-
-
-def _ssn(match: re.Match[str]) -> Iterable[tuple[int, int]]:
-    if is_ssn("".join(_DIGITS.findall(match[0]))):
-        yield match.span()
-
-
-def _phone(match: re.Match[str]) -> Iterable[tuple[int, int]]:
-    if 8 <= sum(map(len, _DIGITS.findall(match[0]))) <= 15:
-        yield match.span()
-
-
-def _national(match: re.Match[str]) -> Iterable[tuple[int, int]]:
-    """A number with its trunk zero, as it is dialled within a country."""
-    if 9 <= sum(map(len, _DIGITS.findall(match[0]))) <= 11:
-        yield match.span()
+_COMMANDS: Final = re.compile(
+    r"(?<![\w-])(?:curl|wget|https?|docker|podman|nerdctl|chroot|rsync|sudo|sort|python3?)(?=\s)"
+)
+_OTHER_COMMANDS: Final = frozenset(
+    ["docker", "podman", "nerdctl", "chroot", "rsync", "sudo", "sort", "python", "python3"]
+)
 
 
 def _is_secret_word(text: str) -> bool:
@@ -145,13 +103,55 @@ def _is_secret_word(text: str) -> bool:
 
 
 def _is_email(text: str) -> bool:
-    return text.rpartition(".")[2].lower() not in _FILE_ENDINGS
+    return text.rpartition(".")[2].lower() not in _FILE_ENDINGS and text[:4] != "git@"
 
 
 _FILE_ENDINGS: Final = frozenset(
-    ["avif", "css", "gif", "ico", "jpeg", "jpg", "js", "json", "map", "png", "svg", "webp"]
+    [
+        "avif",
+        "cjs",
+        "css",
+        "csv",
+        "gif",
+        "gz",
+        "htm",
+        "html",
+        "ico",
+        "jpeg",
+        "jpg",
+        "js",
+        "json",
+        "jsx",
+        "less",
+        "lock",
+        "map",
+        "mjs",
+        "mp4",
+        "pdf",
+        "png",
+        "sass",
+        "scss",
+        "svg",
+        "tar",
+        "tgz",
+        "tsx",
+        "txt",
+        "wasm",
+        "webm",
+        "webp",
+        "whl",
+        "woff",
+        "woff2",
+        "xml",
+        "yaml",
+        "yml",
+    ]
 )
-_DOMAIN: Final = r"(?:(?:[\w-]{1,63}\.){1,10}(?:xn--[\w-]{2,59}|[^\W\d_]{2,24})|\[[0-9A-Fa-f:.]{3,45}\])"
+_LETTER: Final = r"[\w\u0900-\u0dff\u0e00-\u0e7f-]"  # \w lacks the vowel signs of Indic scripts and of Thai
+_DOMAIN: Final = (
+    rf"(?:(?:{_LETTER}{{1,63}}\.){{1,16}}(?:xn--[\w-]{{2,59}}|(?:[^\W\d_]|[\u0900-\u0dff\u0e00-\u0e7f]){{2,24}})"
+    r"|\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\])"
+)
 
 
 BUILT_IN: Final = (
@@ -161,11 +161,21 @@ BUILT_IN: Final = (
         r"(?:(?!-----END)[\s\S])*+(?:-----END[^\r\n-]{0,120}-----)?",
         needs=("-----BEGIN",),
     ),
+    Pattern(
+        "private_key",
+        r"---- BEGIN SSH2 [A-Z ]{0,40}PRIVATE KEY ----(?:(?!---- END)[\s\S])*+(?:---- END[A-Z0-9 ]{0,60}----)?",
+        needs=("---- BEGIN",),
+    ),
+    Pattern(  # PuTTY
+        "private_key",
+        r"Private-Lines: \d{1,4}\s{1,4}(?P<private>(?:[0-9A-Za-z+/=]{1,80}(?:\s{1,2}|\\r|\\n|(?!\w)))++)",
+        needs=("Private-Lines",),
+    ),
     _Special("url_credentials", r"://(?P<authority>[^\s/?#\"'<>]++)", needs=("://",), find=_credentials),
     Pattern(  # not HTTP: people forget to encode the slash of a database password
         "url_credentials",
-        r"(?<![hH][tT][tT][pP])(?<![hH][tT][tT][pP][sS])(?<![wW][sS])(?<![wW][sS][sS])"
-        r"://(?P<private>[^\s\"'<>@:/?#\[]*+:[^\s\"'<>@]{1,256}+)@",
+        r"://(?<![hH][tT][tT][pP]...)(?<![hH][tT][tT][pP][sS]...)(?<![wW][sS]...)(?<![wW][sS][sS]...)"
+        r"(?P<private>[^\s\"'<>@:/?#\[]*+:[^\s\"'<>@]{1,256}+)@",
         needs=("://",),
     ),
     Pattern(
@@ -180,52 +190,64 @@ BUILT_IN: Final = (
         needs=("asic", "ASIC"),
         check=is_basic,
     ),
-    Pattern(  # curl, wget
+    _Special(  # curl, wget
         "credentials",
-        r"(?<=\s)(?:-u|--user|--proxy-user)(?:=|[ \t]{0,5})"
+        r"(?<=\s)(?:-u|--user|--proxy-user)(?:=|[ \t]{0,5})(?!\d{1,9}:\d{1,9}(?:\s|$))"
         r"(?P<private>\"[^\"\s:]*+:[^\"]++\"?|'[^'\s:]*+:[^']++'?|[^\s:\"'$-][^\s:\"']*+:[^\s\"'\[$<{][^\s]*+)",
         needs=(" -u", "-user"),
+        find=_command_line,
+    ),
+    Pattern(
+        "credentials",
+        r"(?<![\w-])(?:(?:sshpass|mongo(?:sh|dump|restore|import|export)?|cqlsh|(?:docker|podman|helm|oras|az|oc)"
+        r"(?: registry)? login)(?=\s)[^\n|;&]{0,200}?\s-p[ =]?|(?:mysql|mariadb)(?:dump|admin|import|show|check)?(?=\s)"
+        r"[^\n|;&]{0,200}?\s-p|(?:redis-cli|valkey-cli)(?=\s)[^\n|;&]{0,200}?\s(?:-a|--pass)[ =]"
+        r"|ldap(?:search|add|modify|passwd|whoami)(?=\s)[^\n|;&]{0,200}?\s-w )"
+        r"(?P<private>\"[^\"\n]{1,256}\"|'[^'\n]{1,256}'|"
+        r"[^\s\"'$<\[-][^\s\"']{0,256}+)",
+        needs=("sshpass", "mongo", "cqlsh", " login", "mysql", "mariadb", "-cli", "ldap"),
+    ),
+    Pattern(  # SQL, netrc, Redis
+        "credentials",
+        r"(?:(?i:identified\s(?:with\s\S{1,64}\s)?by\s(?:password\s)?)|login\s\S{1,128}\s+password\s|(?:requirepass|masterauth)\s)"
+        r"[\"']?(?P<private>[^\s\"'%$?:<{][^\s\"']*+)",
+        needs=("dentified", "DENTIFIED", "login", "requirepass", "masterauth"),
     ),
     Pattern(
         "jwt",
-        r"(?<![\w-])(?:e(?:yJ|yA|wo|w0)[\w-]{8,}+\.[\w/\\+-]{2,}+(?:\.[\w/\\+=-]++){0,4}|ZXlK[\w/+-]{40,}+={0,2})",
+        r"(?<![\w-])(?:e(?:yJ|yA|wo|w0)[\w-]{8,}+\.[\w/\\+-]{2,}+(?:\.[\w/\\+=-]++){0,4}|ZXlK[\w/+-]{40,}+={0,2})"
+        r"|(?<=[_-])eyJ[\w-]{8,512}+\.[\w/\\+-]{2,}+(?:\.[\w/\\+=-]++){0,4}",
+        needs=("eyJ", "eyA", "ewo", "ew0", "ZXlK"),
     ),
     Pattern("api_key", VENDOR_KEYS, check=is_varied),
+    *(Pattern("api_key", regex, needs, is_varied) for regex, needs in INNER_KEYS),
     Pattern("webhook", r"(?<=webhook\.office\.com/)webhookb2/[\w@/-]{60,300}+", needs=("webhook.office.com",)),
     Pattern(
+        "webhook",
+        r"(?<=/api/webhooks/)\d{15,22}/[\w-]{32,100}+|(?<=hooks\.zapier\.com/hooks/)catch/\d{3,12}/\w{4,40}+",
+        needs=("/api/webhooks/", "hooks.zapier.com"),
+    ),
+    Pattern(
         "email",
-        rf"(?<![\w.!#$*+^~-])(?<!\w')(?:[\w.!#$*+^~-]++|(?<=\w)'(?=\w))++(?:@|%40){_DOMAIN}",
-        needs=("@", "%40"),
+        rf"(?<![\w.!#$*+^~-])(?<!\w')(?:[\w\u0900-\u0dff\u0e00-\u0e7f.!#$*+^~-]++|(?<=\w)'(?=\w))++(?:@|%(?:25)?40){_DOMAIN}",
+        needs=("@", "%40", "%2540"),
         check=_is_email,
     ),
     Pattern(
         "email",
-        rf"(?<![\w.!#$%&'*+/=?^`{{|}}~-])[\w.!#$%&'*+/=?^`{{|}}~-]++@{_DOMAIN}|\"[^\"\s]{{1,64}}\"@{_DOMAIN}",
+        rf"(?<![\w.!#$%&'*+/=?^`{{|}}~-])[\w.!#$%&'*+/=?^`{{|}}~-]++@{_DOMAIN}|\"[^\"\r\n]{{1,64}}\"@{_DOMAIN}",
         needs=("@",),
         check=_is_email,
     ),
-    _Special(
-        "iban",
-        r"\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})(?:[ \u00a0-]?[A-Za-z0-9]){11,32}+",
-        find=_iban,
-    ),
-    _Special(
-        "card",
-        r"\d(?<![0-9A-Za-z].)(?<!\d\..)(?=(?:[ \u00a0\u202f-]?\d){11})\d{3,}+(?![0-9A-Za-z])"
-        r"(?:[ \u00a0\u202f-]\d{2,}+(?![0-9A-Za-z]))*+"
-        r"|\d{4}(?<![0-9A-Za-z.]\d{4})(?:\.\d{4}){3}(?![0-9A-Za-z.])",
-        find=_cards,
-    ),
-    _Special("ssn", r"\d(?<![\w.-].)\d\d([-. \u2011\u2013])\d\d\1\d{4}(?!\w|[-.]\d)", find=_ssn),
-    _Special("phone", r"\+(?<![\w+].)[1-9](?:[ ().-]{0,3}\d){7,14}+(?!\d)", needs=("+",), find=_phone),
-    _Special(  # North America
-        "phone",
-        r"\((?<!\w.)[2-9]\d\d\) ?[2-9]\d\d[ .-]\d{4}(?![\w-])"
-        r"|[2-9](?<![\w(.+-].)(?<!\d .)\d\d[ .-][2-9]\d\d[ .-]\d{4}(?![\w-])"
-        r"|1(?<![\w.+-].)[ .-]\(?[2-9]\d\d\)?[ .-][2-9]\d\d[ .-]\d{4}(?![\w-])",
-        find=_phone,
-    ),
-    _Special("phone", r"0(?<![\w.+:/-].)\d{1,4}[ -]\d{3,8}(?:[ -]\d{3,4})?(?![\w.:-])", find=_national),
+    _Special("iban", numbers.IBAN, find=numbers.ibans),
+    _Special("card", numbers.CARD, find=numbers.cards),
+    _Special("ssn", numbers.SSN, find=numbers.ssns),
+    _Special("ssn", numbers.NAMED_SSN, needs=numbers.SSN_WORDS, find=numbers.ssns),
+    _Special("phone", numbers.INTERNATIONAL, needs=("+", "%2B", "%2b"), find=numbers.international),
+    _Special("phone", numbers.ABROAD, needs=("00",), find=numbers.abroad),
+    _Special("phone", numbers.NORTH_AMERICAN, find=numbers.north_american),
+    _Special("phone", numbers.NATIONAL, needs=("0",), find=numbers.national),
+    _Special("phone", numbers.BARE, find=numbers.bare),
 )
 """Tried in this order; all text before them has lost the values of private names."""
 

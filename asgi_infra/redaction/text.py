@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from asgi_infra.redaction.checks import is_ssn
+from asgi_infra.redaction.checks import is_card, is_ssn
 from asgi_infra.redaction.marks import MARK, unscanned
-from asgi_infra.redaction.pairs import find_pairs
+from asgi_infra.redaction.pairs import SPOKEN, find_pairs
 from asgi_infra.redaction.patterns import BUILT_IN, OPT_IN, Pattern
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ _MARK_STARTS: Final = frozenset(["[", "R"])
 _OPENERS: Final = frozenset(["{", "["])  # perhaps JSON, of which this module sees only the outside
 
 # Cheap questions that spare most texts most searches.
-_SIGN: Final = re.compile(r"[@=:>|,%]|--")
-_LONG_WORD: Final = re.compile(r"(?<![0-9A-Za-z])[\w.+=~:|-]{15}")
+_SIGN: Final = re.compile(r"[@=:>|,%\"']")
+_SIGN_WORDS: Final = ("--", *SPOKEN)
+_LONG_WORD: Final = re.compile(r"(?<![0-9A-Za-z])[\w.+=~:|/$%-]{15}")
 _DIGITS: Final = re.compile(
-    r"\d[\d ().\u00a0\u2011\u2013\u202f-]{6}|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \u00a0-]?[A-Za-z0-9]"
+    r"\d[\d ()._+/\t\u00a0\u2007\u2009\u2010-\u2013\u202f-]{6}"
+    r"|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \t\u00a0\u2009\u202f.+-]{0,2}[A-Za-z0-9]"
 )
 _SHORT_SECRET: Final = re.compile(f"{_SIGN.pattern}|{_DIGITS.pattern}")
 _HARMLESS: Final = re.compile(  # words, numbers, paths, times, IPv4 addresses, UUIDs, trace ids
@@ -42,15 +44,18 @@ _HARMLESS: Final = re.compile(  # words, numbers, paths, times, IPv4 addresses, 
 _ESCAPE: Final = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 _COVER: Final = re.compile(
     r"\\(?:[nrt]|(?:x1b|u001b)\[[0-9;]{0,16}m|x[0-9a-f]{2}|u[0-9a-f]{4})"
-    r"|\x1b\[[0-9;]{0,16}m|%(?!40|7[Cc])[0-9A-Fa-f]{2}"
+    r"|\x1b\[[0-9;]{0,16}m|%(?!40|2540|2[Bb]|7[Cc])[0-9A-Fa-f]{2}"
 )
+_SPACES: Final = (" ", "\n", "\t")
+_SPACE_KINDS: Final = frozenset(["private_key", "bearer", "basic", "credentials"])
 _SIGN_KINDS: Final = frozenset(["url_credentials", "email", "webhook"])
 _WORD_KINDS: Final = frozenset(["jwt", "api_key"])
 _DIGIT_KINDS: Final = frozenset(["card", "iban", "ssn", "phone"])
 
-# Nine digits without dashes are a number like any other, unless there is nothing else.
+# Digits that are a number like any other, unless there is nothing else.
 _ONE_ALONE: Final = re.compile(r"\d{3}-?\d{2}-?\d{4}")
 _ALONE: Final = re.compile(r"\s*+\d{3}-?\d{2}-?\d{4}(?:[\s,;]++\d{3}-?\d{2}-?\d{4})*+\s*+")
+_CARD_ALONE: Final = re.compile(r"\s*+\d{14,16}\s*+")
 
 
 class TextRules:
@@ -83,10 +88,11 @@ class TextRules:
         self._by_sign = [pattern for pattern in table if pattern.kind in _SIGN_KINDS]
         self._by_word = [pattern for pattern in table if pattern.kind in _WORD_KINDS]
         self._by_digits = [pattern for pattern in table if pattern.kind in _DIGIT_KINDS]
-        gated = _SIGN_KINDS | _WORD_KINDS | _DIGIT_KINDS
+        self._by_space = [pattern for pattern in table if pattern.kind in _SPACE_KINDS]
+        gated = _SIGN_KINDS | _SPACE_KINDS | _WORD_KINDS | _DIGIT_KINDS
         self._others = [*own, *(pattern for pattern in table if pattern.kind not in gated)]
         self._closed = not own and not ip
-        self._ssn = "ssn" not in replaced
+        self._replaced = frozenset(replaced)
         self._keys = keys
         self._query_keys = query_keys
         self._marks = marks
@@ -98,7 +104,8 @@ class TextRules:
         if text in self.clean:
             return text
         if self._closed and (
-            _HARMLESS.fullmatch(text) or (len(text) < _SHORTEST_KEY and not _SHORT_SECRET.search(text))
+            _HARMLESS.fullmatch(text)
+            or (len(text) < _SHORTEST_KEY and not _SHORT_SECRET.search(text) and "--" not in text)
         ):
             result = text
         else:
@@ -110,13 +117,17 @@ class TextRules:
         return result
 
     def redact_alone(self, text: str) -> str | None:
-        """Return a mark if `text` is nothing but nine digits, which are then taken for a social security number."""
-        if not self._ssn or not _ALONE.fullmatch(text):
+        """Return a mark if `text` is nothing but the digits of a card, or nine that are then taken for an SSN."""
+        if _CARD_ALONE.fullmatch(text):
+            kind = "card" if is_card(text.strip()) else ""
+        elif _ALONE.fullmatch(text):
+            kind = "ssn" if all(is_ssn(number.replace("-", "")) for number in _ONE_ALONE.findall(text)) else ""
+        else:
             return None
-        if not all(is_ssn(number.replace("-", "")) for number in _ONE_ALONE.findall(text)):
+        if not kind or kind in self._replaced:
             return None
-        self._count("ssn")
-        return self._marks.mark("ssn", text.strip())
+        self._count(kind)
+        return self._marks.mark(kind, text.strip())
 
     def redact_head(self, text: str, limit: int, total: int = 0) -> str:
         """Return the redacted start of a text that may be longer than `limit`; what was not scanned is not shown.
@@ -154,19 +165,24 @@ class TextRules:
         return "[REDACTED:text]"
 
     def _pass(self, text: str) -> str:
-        if _SIGN.search(text):
+        sign = _SIGN.search(text) is not None or any(word in text for word in _SIGN_WORDS)
+        if sign:
             spans = sorted(find_pairs(_unescaped(text), self._keys.kind, self._query_keys.kind))
             if spans:
                 text = self._replace(text, spans)
             text = self._try(self._by_sign, text)
-        text = self._try(self._others, text)
+        if self._others:
+            text = self._try(self._others, text)
+        if sign or any(space in text for space in _SPACES):
+            text = self._try(self._by_space, text)
         if _LONG_WORD.search(text):
             text = self._try(self._by_word, text)
-        if _DIGITS.search(text):
+        if _DIGITS.search(_uncovered(text)):
             text = self._try(self._by_digits, text)
         return text
 
     def _try(self, patterns: list[Pattern], text: str) -> str:
+        uncovered = ""
         for pattern in patterns:
             for literal in pattern.needs:
                 if literal in text:
@@ -174,14 +190,16 @@ class TextRules:
             else:
                 if pattern.needs:
                     continue
+            uncovered = uncovered or _uncovered(text)
             spans = [
                 (start, end, pattern.kind)
-                for match in pattern.compiled.finditer(_uncovered(text))
+                for match in pattern.compiled.finditer(uncovered)
                 for start, end in pattern.spans(match)
                 if not MARK.fullmatch(text, start, end)
             ]
             if spans:
                 text = self._replace(text, spans)
+                uncovered = ""
         return text
 
     def _replace(self, text: str, spans: list[tuple[int, int, str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import string
 from typing import TYPE_CHECKING
 
@@ -178,6 +179,24 @@ def email(chance: random.Random) -> str:
     return f"{local}@{'.'.join(labels)}.{chance.choice(['com', 'org', 'museum', 'co.uk', 'xn--p1ai', 'dev'])}"
 
 
+PHONE_FORMS = """
++1 (2##) 2##-####|+1 2##-2##-####|+12##2######|+1.2##.2##.####|(2##) 2##-####|2##-2##-####|2##.2##.####|1-2##-2##-####
++44 20 #### ####|+44 7### ######|+447#########|020 #### ####|07### ######|(020) #### ####|0044 20 #### ####
++49 30 #######|+49 (0) 30 #######|+4930########|030/#######|0170/#######|+33 1 ## ## ## ##|+33 (0)1 ## ## ## ##
+01 ## ## ## ##|+91 9#### #####|+919#########|+86 138 #### ####|+81 3-####-####|080-####-####|+55 11 9####-####
++61 4## ### ###|+353 1 ### ####|+972-9-#######|09-#######|+34 6## ## ## ##|+39 06 #### ####|+7 (495) ###-##-##
++1 2##-2##-#### x###|+1 2## 2## #### ext. ##|+358 40 #######|+65 6### ####|+52 55 #### ####
+""".strip().replace("\n", "|")
+
+
+def phone(chance: random.Random) -> str:
+    form = chance.choice(PHONE_FORMS.split("|"))
+    # The second digit of an area or an exchange is neither 9 nor 1.
+    return re.sub(
+        r"2#|#", lambda match: f"2{chance.randint(2, 8)}" if len(match[0]) == 2 else str(chance.randint(0, 9)), form
+    )
+
+
 def jwt(chance: random.Random) -> str:
     def part(value: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(value, separators=(",", ":")).encode()).rstrip(b"=").decode()
@@ -258,15 +277,76 @@ HOSTILE_UNITS = {
     "jwt": ["eyJ", "eyJa.", "eyJaaaaaaaaaa.", "-eyJaaaaaaaa", "ZXlK"],
     "api_key": ["sk-", "AKIA", "a-", "_", "ghp_", "1234567890123456|", "0123456789abcdef-us", "Q~", ".atlasv1.", "t1."],
     "webhook": ["webhook.office.com/", "webhook.office.com/webhookb2/a"],
-    "email": ["a", "a@", "a@a.", "a.", "@", "%40", "a%40", "a@a.a.a.a.a.a.a.a.a.a.a.", '"a', "=a@", "a'", "'a"],
+    "email": [
+        "a",
+        "a@",
+        "a@a.",
+        "a.",
+        "@",
+        "%40",
+        "a%40",
+        "a@a.a.a.a.a.a.a.a.a.a.a.",
+        '"a',
+        "=a@",
+        "a'",
+        "'a",
+    ],
     "iban": ["GB29", "GB29 ", "A1", "aa11 ", "GB29NWBK"],
-    "card": ["1 ", "4111 ", "0", "4111-", "41 ", "4111.", "4111111111111111 "],
+    "card": [
+        "1 ",
+        "4111 ",
+        "0",
+        "4111-",
+        "41 ",
+        "4111.",
+        "4111111111111111 ",
+    ],
     "ssn": ["078-05-", "078 ", "1-", "078-05-1123-"],
-    "phone": ["+1", "+1 ", "(415) ", "0 1234 ", "0123-", "415-", "1 415 "],
+    "phone": [
+        "+1",
+        "+1 ",
+        "(415) ",
+        "0 1234 ",
+        "0123-",
+        "415-",
+        "1 415 ",
+    ],
     "ip": ["1.", "1.1.1.1", "::", "a:", "1.1.1.", ":1"],
 }
-PAIRS = ["=", "a=", 'a="', "password=", "password='", "password=,a", "token: ", "<token>", "--token ", "[", "{", '\\"']
-PAIRS += ["token=[", "credentials={", "cookie=a;", "a[b]", "é=", "token,", "[REDACTED:email]=", "]=", '{"a":', "\n:"]
+# The same for 100 kB.
+# fmt: off
+MORE_HOSTILE_UNITS = {
+    "card": ["4111 - ", "4111_", "1+", "card 4", "8101000000000004 "],
+    "phone": ["00", "001 ", "01 ", "01 23 ", "+1 212 555 0123 x", "call 212 555 0123 ", "0123456789 ", "phone "],
+    "ssn": ["ssn ", "ssn is no ", "social security "],
+    "iban": ["GB29  ", "GB29.N-"],
+    "email": ['"a b', "a@[IPv6:", "\u0905@\u0921\u093e."],
+    "jwt": ["_eyJaaaaaaaa", "_eyJaaaaaaaa.", "_eyJ"],
+    "webhook": ["/api/webhooks/1", "hooks.zapier.com/hooks/"],
+    "private_key": [
+        "---- BEGIN SSH2 PRIVATE KEY ----", "---- BEGIN SSH2 ", "Private-Lines: 1\n", "Private-Lines: 1\naaaa\n",
+    ],
+    "credentials": [
+        "mysql ", "mysql -p", "sshpass ", "login a ", "login a password ", "identified by ", "identified with a ",
+        "curl -u a:b ",
+    ],
+    "api_key": [
+        "t1.a", "AKID", "sk_", "1//0", "1/1", "AAAA", "AAAAAAA:", "bot1:A", "M.a", "a==", "+ASb", "live_", "live_a",
+        "xoxb-a", "snyk_uat.00000000.", "JQQJ9", "0.", "re_A", "0123456789abcdef0123456789abcdef-", "GenieKey ",
+        "SSWS 00", "secret_", "hooks.slack.com/services/", "access_token$",
+    ],
+}
+# fmt: on
+# fmt: off
+PAIRS = [
+    "=", "a=", "a=\"", "password=", "password='", "password=,a", "token: ", "<token>", "--token ", "[", "{",
+    "\\\"", "token=[", "credentials={", "cookie=a;", "a[b]", "\u00e9=", "token,", "[REDACTED:email]=", "]=",
+    "{\"a\":", "\n:", "token is ", " is ", "token is a1 ", "token \"", "token '", "a=\"\"\"", "->", "token->",
+    "%3D", "token%3D", "value=", "\"name\":\"token\",\"value\":", "name: token\n value: ",
+    "form-data; name=token", "form-data;", "authorization: a ", "authorization: a b,c=", "password=[CYCLE]",
+    "<a name=\"token\" value=\"x\"/>", "--token,", "cookie: [REDACTED:cookie];",
+]
+# fmt: on
 
 
 def megabyte(unit: str) -> str:
