@@ -52,8 +52,8 @@ class TokenStoreContract(
             keys are skipped where they don't.
         racers: How many callers rotate one token at once; 64.
         race_rounds: How often each race is run; 5.
-        interleavings: How many random orders of rotating, touching and revoking are tried; 50.
-        machine_examples: How many random sequences of calls are compared with a model; 25.
+        interleavings: How many random orders of rotating, touching and revoking are tried; 25.
+        machine_examples: How many random sequences of calls are compared with a model; 15.
         machine_steps: How many calls each has at most; 30.
         process_rounds: How many tokens two processes fight for; 20.
         cancellations: At how many places each operation is given up; 25.

@@ -54,7 +54,7 @@ class Races(StoreTests):
 
     racers: ClassVar[int] = 64
     race_rounds: ClassVar[int] = 5
-    interleavings: ClassVar[int] = 50
+    interleavings: ClassVar[int] = 25
 
     @pytest.mark.parametrize("by", ["token", "function"])
     async def test_of_many_rotations_of_one_token_one_wins_and_all_get_its_successor(
