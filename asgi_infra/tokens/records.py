@@ -25,6 +25,9 @@ MAX_ANCESTORS = 16
 """How many replaced tokens of its family a token remembers after the grace period."""
 
 
+_decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
+
+
 @dataclass(slots=True)
 class Record:
     """A stored token with what a store keeps beside it; not to be changed.
@@ -171,7 +174,7 @@ class RecordCodec:
             return {}
         try:
             plain = data if self._decrypt is None else self._decrypt(bytes(data))
-            return msgspec.json.decode(plain, type=dict[str, Any])
+            return _decode_metadata(plain)
         except Exception as exc:
             raise CorruptRecordError("the metadata of a stored token can't be read, or needs another key") from exc
 

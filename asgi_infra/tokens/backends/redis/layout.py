@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from asgi_infra.errors import ConfigurationError
 from asgi_infra.tokens.clock import from_microseconds, to_microseconds
 from asgi_infra.tokens.errors import CorruptRecordError
+from asgi_infra.tokens.frozen import frozen
 from asgi_infra.tokens.model import StoredToken
 from asgi_infra.tokens.records import Record
 
@@ -41,6 +41,9 @@ _USED = b"U"
 _LIVE = b"L"
 _BUCKETS = 4096
 POINTER_BYTES = 8
+
+_FIELDS = ("jti", "user_id", "expires_at", "issued_at", "family_id", "client_id", "last_used_at", "metadata")
+_set = object.__setattr__
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str | None, bytes, bytes | None]).decode
@@ -141,20 +144,20 @@ def unpack(value: bytes, digest: bytes, codec: RecordCodec, jti: str | None = No
         user_end = _HEAD.size + users
         family_end = user_end + families
         end = family_end + ancestors
-        if end >= len(value):
+        if end >= len(value) or not users or not families:
             raise corrupt()
         client_id, metadata, concealed = _decode(value[end:])
-        token = StoredToken.loaded(
-            jti=jti or codec.reveal(concealed, digest),
-            user_id=value[_HEAD.size : user_end].decode(),
-            family_id=value[user_end:family_end].decode(),
-            issued_at=from_microseconds(issued),
-            expires_at=from_microseconds(expires),
-            last_used_at=None if used == _NEVER else from_microseconds(used),
-            client_id=client_id,
-            metadata=codec.unpack_metadata(metadata),
+        token = _token(
+            jti or codec.reveal(concealed, digest),
+            value[_HEAD.size : user_end].decode(),
+            from_microseconds(expires),
+            from_microseconds(issued),
+            value[user_end:family_end].decode(),
+            client_id,
+            None if used == _NEVER else from_microseconds(used),
+            frozen(codec.unpack_metadata(metadata)),
         )
-    except (StructError, msgspec.MsgspecError, ConfigurationError, UnicodeError, OverflowError) as exc:
+    except (StructError, msgspec.MsgspecError, UnicodeError, OverflowError) as exc:
         raise corrupt() from exc
     return Record(digest, token, started, value[family_end:end])
 
@@ -162,6 +165,14 @@ def unpack(value: bytes, digest: bytes, codec: RecordCodec, jti: str | None = No
 def corrupt() -> CorruptRecordError:
     """Return the error for what something else wrote."""
     return CorruptRecordError("a stored token can't be read: it was written by something else, or damaged")
+
+
+def _token(*values: object) -> StoredToken:
+    # What has this form was checked when it was packed; checking it again would take as long as all the rest.
+    token = object.__new__(StoredToken)
+    for name, value in zip(_FIELDS, values, strict=True):
+        _set(token, name, value)
+    return token
 
 
 def _text(data: bytes) -> str:

@@ -101,7 +101,7 @@ class Reads:
     async def _in_one(self, asked: list[tuple[str, bytes]], until: float) -> list[Any]:
         reading = script("read")
         keys = [key for key, _ in asked]
-        fields = [field for _, field in asked]
+        fields = [b"".join([bytes((len(field),)) + field for _, field in asked])]
         (answer,) = await self._node.execute([reading.command(keys, fields, whole=False)], until)
         if isinstance(answer, exceptions.NoScriptError):
             (answer,) = await self._node.execute([reading.command(keys, fields, whole=True)], until)
