@@ -75,7 +75,8 @@ def quoted_inputs(exc: BaseException, kind_of: Callable[[object], str]) -> Itera
     if not callable(errors):
         return
     models = list(_models(exc.__traceback__))
-    for error in islice(errors(), _ERRORS):
+    told: Any = errors()
+    for error in islice(told, _ERRORS):
         path, value = error["loc"], error["input"]
         kind = next((kind for name in path if (kind := kind_of(name))), "")
         yield kind or ("secret" if any(_hides(model, path) for model in models) else ""), value

@@ -103,8 +103,9 @@ class _Search:
         if isinstance(value, dict):
             self.names(value.items(), depth)
         elif isinstance(value, (list, tuple, set, frozenset)):
-            if isinstance(value, tuple) and hasattr(value, "_fields"):
-                self.names(zip(value._fields, value, strict=False), depth)
+            names: Any = getattr(value, "_fields", None)
+            if names:
+                self.names(zip(names, value, strict=False), depth)
                 return
             for item in islice(value, _ITEMS):
                 if isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], (str, bytes)):

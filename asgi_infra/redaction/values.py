@@ -167,6 +167,8 @@ class ValueRules:
                 return like(value, pair)
             shown = islice(value, size - left) if left else value
             copied = [item if type(item) is str and item in clean else self.value(item, depth, walk) for item in shown]
+            if size > 2 and type(copied[0]) is str and not isinstance(value, Set):
+                self._hide_arguments(copied)
             if left:
                 copied.append(unscanned(left, "items"))
             return copied if type(value) is list else like(value, copied)
@@ -174,6 +176,12 @@ class ValueRules:
             return failed(self._counts)
         finally:
             walk.open.pop()
+
+    def _hide_arguments(self, copied: list[Any]) -> None:
+        """Replace what follows the option of a private name in the arguments of a command, `--password`."""
+        for index, item in enumerate(copied[:-1], 1):
+            if type(item) is str and item[:1] == "-" and (kind := self._pair_kind(item.lstrip("-"))):
+                copied[index] = self._private(kind, copied[index])
 
     def _key(self, key: Any, out: dict[Any, Any], depth: int, walk: Walk) -> tuple[Any, str]:
         """Return what stands for a key, and the kind of its value if the key makes it private."""
@@ -196,6 +204,8 @@ class ValueRules:
     def _name_kind(self, name: Any) -> str:
         if isinstance(name, bytes):
             name = name.decode("latin-1")
+        if isinstance(name, tuple):
+            return next((kind for part in name[:SHORT] if (kind := self._name_kind(part))), "")
         if not isinstance(name, str):
             return ""
         return self._keys.kind(MARK.sub(" ", name) if "[" in name else name)

@@ -61,11 +61,11 @@ def secrets_near(span: ReadableSpan, redact: Redact) -> Mapping[str, str]:
     if exc is None or not span.events or not callable(secrets_of):
         return {}
     try:
-        found: Mapping[str, str] = secrets_of(exc)
+        found: Any = secrets_of(exc)
+        return dict(found)
     except Exception as fault:  # noqa: BLE001 - telemetry never breaks the application
         faults.record("telemetry.redact", fault)
         return {}
-    return found
 
 
 def without(value: Any, secrets: Mapping[str, str], redact: Redact) -> Any:

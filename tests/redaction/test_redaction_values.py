@@ -141,3 +141,18 @@ def test_cycles_are_cut_and_shared_values_are_not():
     account.user = account  # type: ignore[assignment]
     assert redact(cycle) == {"a": ["x"], "b": ["x"], "self": "[CYCLE]"}
     assert redact(account)["user"] == "[CYCLE]"
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_what_follows_a_private_option_in_the_arguments_of_a_command_is_hidden(kind):
+    arguments = kind(["run", "--verbose", "--password", "hunter2", "-token", 5, "--page", "7", "--password"])
+    expected = ["run", "--verbose", "--password", "[REDACTED:password]", "-token", "[REDACTED:token]"]
+    assert redact(arguments) == kind([*expected, "--page", "7", "--password"])
+    assert redact(redact(arguments)) == redact(arguments)
+
+
+def test_a_tuple_as_key_is_private_if_one_of_its_parts_is():
+    assert redact({("user", "password"): "hunter2", ("user", 1): "bob"}) == {
+        ("user", "password"): "[REDACTED:password]",
+        ("user", 1): "bob",
+    }
