@@ -102,7 +102,7 @@ def ibans(match: re.Match[str]) -> Spans:
 
 # Social security numbers
 
-SSN: Final = r"\d(?<![\w.-].)\d\d([-. \u2010\u2011\u2013])\d\d\1\d{4}(?!\w|[-.]\d)"
+SSN: Final = r"\d(?<![^\W_].)(?<![.-].)\d\d([-. \u2010\u2011\u2013])\d\d\1\d{4}(?!\w|[-.]\d)"
 NAMED_SSN: Final = (
     r"(?i:(?<![a-z])(?:ssn|social[ _-]security(?:[ _-](?:number|no|num))?|itin|tax[ _-]?id))(?![a-z])"
     r"[^\w\n]{0,4}(?:(?:is|no|number|num|was)[^\w\n]{1,3}){0,2}"

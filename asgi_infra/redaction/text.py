@@ -33,13 +33,13 @@ _DIGITS: Final = re.compile(
     r"|\d\d(?<=[A-Za-z]{2}..)(?<![0-9A-Za-z].{4})[ \t\u00a0\u2009\u202f.+-]{0,2}[A-Za-z0-9]"
 )
 _SHORT_SECRET: Final = re.compile(f"{_SIGN.pattern}|{_DIGITS.pattern}")
-_HARMLESS: Final = re.compile(  # words, numbers, paths, times, IPv4 addresses, UUIDs, trace ids
-    r"[A-Za-z]{1,15}(?: [a-z]{1,15}){0,12}"
-    r"|-?\d{1,8}(?:\.\d{1,6})?"
-    r"|(?:/(?:[a-z_-]{1,15}|v?\d{1,8})){1,8}/?"
-    r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
-    r"|\d{1,3}(?:\.\d{1,3}){3}"
+_HARMLESS: Final = re.compile(  # words, paths, times, UUIDs, trace ids, IPv4 addresses, numbers
+    r"[A-Za-z]{1,15}+(?:[ /-][a-z]{1,15}+){0,12}+"
+    r"|(?:/(?:[a-z_-]{1,15}+|v?\d{1,8}+)){1,8}/?"
+    r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9}+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}"
+    r"|\d{1,3}+\.\d{1,3}+\.\d{1,3}+\.\d{1,3}+"
+    r"|-?\d{1,8}+(?:\.\d{1,6}+)?"
 )
 _ESCAPE: Final = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 _COVER: Final = re.compile(
@@ -177,7 +177,7 @@ class TextRules:
             text = self._try(self._by_space, text)
         if _LONG_WORD.search(text):
             text = self._try(self._by_word, text)
-        if _DIGITS.search(_uncovered(text)):
+        if _DIGITS.search(_uncovered(text) if "\\" in text or "%" in text else text):
             text = self._try(self._by_digits, text)
         return text
 
@@ -191,9 +191,10 @@ class TextRules:
                 if pattern.needs:
                     continue
             uncovered = uncovered or _uncovered(text)
+            shown = uncovered if pattern.kind == "email" else uncovered.replace("%40", "   ")
             spans = [
                 (start, end, pattern.kind)
-                for match in pattern.compiled.finditer(uncovered)
+                for match in pattern.compiled.finditer(shown)
                 for start, end in pattern.spans(match)
                 if not MARK.fullmatch(text, start, end)
             ]

@@ -121,7 +121,12 @@ HARMLESS = [
     [("card", text) for text in CARDS]
     + [("phone", text) for text in PHONES]
     + [("email", text) for text in EMAILS]
-    + [("ssn", "SSN 219099999"), ("ssn", "social security number is 219099999"), ("ssn", "ssn: 219/09/9999")],
+    + [
+        ("ssn", "SSN 219099999"),
+        ("ssn", "social security number is 219099999"),
+        ("ssn", "ssn: 219/09/9999"),
+        ("ssn", "of_219-09-9999"),
+    ],
 )
 def test_numbers_and_addresses_are_found_in_every_notation(kind: str, text: str) -> None:
     for frame in ("{}", "see {} now", "x, {}; y", "{}."):

@@ -211,8 +211,12 @@ def test_check_digits_follow_their_standards():
 
 
 @pytest.mark.parametrize(
-    "before", ["%20", "%22", "%3D", "%2F", "\x1b[31m", "\\x1b[31m", "\\u001b[0;31m", "\\n"], ids=repr
+    "before", ["%20", "%40", "%22", "%3D", "%2F", "\x1b[31m", "\\x1b[31m", "\\u001b[0;31m", "\\n"], ids=repr
 )
 @pytest.mark.parametrize("secret", ["ghp_" + "a1B2c3D4e5F6" * 3, "4111111111111111", "GB29NWBK60161331926819"])
 def test_what_is_escaped_before_a_secret_does_not_hide_it(before: str, secret: str) -> None:
     assert secret not in Redactor()(f"/search?q=key{before}{secret}")
+
+
+def test_an_account_behind_an_escape_is_found_though_its_digits_are_few() -> None:
+    assert "LU87391AZS1F82Q02HBY" not in Redactor()("'line\\nLU87391AZS1F82Q02HBY\\nline'")
