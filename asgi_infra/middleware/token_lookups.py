@@ -71,7 +71,7 @@ class Lookups:
     def __init__(
         self,
         store: TokenStore,
-        ask: Callable[[TokenIdentity], Awaitable[Answer]],
+        ask: Callable[[TokenIdentity], Awaitable[TokenIdentity | None]],
         *,
         seconds: float,
         clock: Clock,
@@ -108,13 +108,14 @@ class Lookups:
         flight = self._flights[place] = _Flight(self._store.revision)
         try:
             try:
-                answer = await self._ask(identity)
+                found = await self._ask(identity)
+                answer = Answer(found is not None, None if found is None else found.stored)
             except TokenStoreError as exc:
                 faults.record("tokens.store", exc, consequence="no token can be checked")
                 answer = Answer(None)
             flight.answer = answer
             if self._seconds and answer.live:
-                self._keep(place[1], answer, identity, flight.revision)
+                self._keep(place[1], answer, flight.revision)
             return answer
         finally:  # without an answer, those who wait ask for themselves
             if self._flights.get(place) is flight:
@@ -130,7 +131,7 @@ class Lookups:
             return None
         return kept.answer
 
-    def _keep(self, key: _Key, answer: Answer, identity: TokenIdentity, revision: int) -> None:
+    def _keep(self, key: _Key, answer: Answer, revision: int) -> None:
         # A signed token's own expiry is checked each time by who verifies it, with leeway.
         expires_at = None if answer.stored is None else answer.stored.expires_at
         kept = _Kept(answer, revision, self._monotonic() + self._seconds, expires_at)

@@ -11,20 +11,22 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from asgi_infra.globs import Globs
+from asgi_infra.globs import Matcher, rules_of
 from asgi_infra.paths import app_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from asgi_infra.globs import Patterns
     from asgi_infra.types import Scope
 
 _MAX_CACHED: Final = 4096
 _MAX_CACHED_PATH: Final = 1024
-_MAX_CURIOUS: Final = 2048
-_MAX_ESCAPES: Final = 4  # how often a path may be escaped over and over
+_MAX_CURIOUS: Final = 2048  # characters
+_MAX_READINGS: Final = 64
 _PLAIN = re.compile(r"/[\w\-~!$&'()*+,:=@]+(?:[/.][\w\-~!$&'()*+,:=@]+)*", re.ASCII)
+_SLASHES = re.compile("/{2,}")
+_PARAMETERS = re.compile(";[^/]*")
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _NO_SLASH = "\ue000"  # stands for an encoded slash that is no border of segments
 
@@ -49,14 +51,15 @@ class DemandedPaths:
     """
 
     def __init__(self, require: Patterns, optional: Patterns) -> None:
-        self._require = Globs(require)
-        self._optional = Globs(optional)
-        wild = self._require.wild
-        self._exact = frozenset(path.casefold() for path in self._require.exact)
+        rules, exceptions = rules_of(require, "require"), rules_of(optional, "optional")
+        demanding = Matcher(rules)
+        self._exact = frozenset(path.casefold() for path in demanding.exact)
+        wild = demanding.wild
         self._wild = None if wild is None else re.compile(wild.pattern, wild.flags | re.IGNORECASE)
+        self._optional = Matcher(exceptions)
+        self._always = not exceptions and any(rule.pattern == "/**" for rule in rules)
         self._lock = Lock()
         self._known: dict[str, bool] = {}
-        self._always = not self._optional and "/**" in self._require.patterns
 
     def demand(self, scope: Scope) -> bool:
         """Return whether a request with this scope needs a token."""
@@ -97,30 +100,27 @@ def _readings(path: str) -> Iterator[str]:
         return
     if len(path) > _MAX_CURIOUS:
         yield ""
+        return
     seen = {path}
     pending = [path]
-    for _ in range(_MAX_ESCAPES):
-        decoded = unquote(pending[-1])
-        if decoded == pending[-1]:
-            break
-        pending.append(decoded)
-    else:
-        yield ""
-    for form in pending:
-        for reading in (form, form.replace("\\", "/")):
-            merged = re.sub(r"/{2,}", "/", reading)
-            resolved = _resolved(merged)
-            for one in (reading, merged, _resolved(reading), resolved):
-                for last in (one, re.sub(r";[^/]*", "", one), one.partition("\0")[0]):
-                    if last not in seen:
-                        seen.add(last)
-                        yield last
+    while pending:
+        form = pending.pop()
+        for change in _CHANGES:
+            reading = change(form)
+            if reading in seen:
+                continue
+            if len(seen) >= _MAX_READINGS:
+                yield ""
+                return
+            seen.add(reading)
+            pending.append(reading)
+            yield reading
 
 
 def _resolved(path: str) -> str:
     """Return a path with its dot segments resolved (RFC 3986, section 5.2.4)."""
     kept: list[str] = []
-    segments = path.split("/")[1:]
+    segments = path.removeprefix("/").split("/")
     for segment in segments:
         if segment == "..":
             if kept:
@@ -130,3 +130,14 @@ def _resolved(path: str) -> str:
     if segments[-1] in (".", ".."):
         kept.append("")
     return "/" + "/".join(kept)
+
+
+_CHANGES: Final[tuple[Callable[[str], str], ...]] = (
+    unquote,
+    _resolved,
+    lambda path: path.replace("\\", "/"),
+    lambda path: _SLASHES.sub("/", path),
+    lambda path: _PARAMETERS.sub("", path),
+    lambda path: path.partition("\0")[0],
+)
+"""What becomes of paths on their way, in any order and number."""

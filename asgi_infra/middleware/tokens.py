@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
 from asgi_infra import faults
 from asgi_infra.context import user_id_var
-from asgi_infra.errors import ConfigurationError, TokenStoreError
+from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.engine import SCOPE_KEY, Engine, Observer
-from asgi_infra.middleware.token_lookups import Answer, Lookups
+from asgi_infra.middleware.token_checks import NOT_VERIFIED, find_not_denied, find_stored, with_stored
+from asgi_infra.middleware.token_lookups import Lookups
 from asgi_infra.middleware.token_metrics import checks_in
 from asgi_infra.middleware.token_paths import DemandedPaths
 from asgi_infra.middleware.token_rejection import Rejection, Rejections
 from asgi_infra.options import require_flag, require_hook, require_number, shown
 from asgi_infra.tokens.clock import Clock, utc_now
 from asgi_infra.tokens.contract import TokenStore
-from asgi_infra.tokens.identity import InvalidTokenError, MalformedCredentialsError, TokenIdentity
+from asgi_infra.tokens.identity import CredentialsError, InvalidTokenError, MalformedCredentialsError, TokenIdentity
 from asgi_infra.tokens.presented import BearerTokens, CookieToken
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ Extract: TypeAlias = Callable[[Any], "TokenIdentity | Awaitable[TokenIdentity | 
 OnReject: TypeAlias = "Callable[[Rejection, Scope], ASGIApp | None]"
 
 _MAX_CACHE_SECONDS = 60.0
-_NOT_VERIFIED = "mode='denied' is for tokens that prove by themselves whose they are (`TokenIdentity.verified`)"
 
 
 class HasScope(Protocol):
@@ -79,7 +79,7 @@ class Tokens(Observer):
         if on_store_failure not in ("closed", "open"):
             raise ConfigurationError(f"on_store_failure must be 'closed' or 'open', not {shown(on_store_failure)}")
         if mode == "denied" and (extract is None or isinstance(extract, (BearerTokens, CookieToken))):
-            raise ConfigurationError(f"extract must be a JWTVerifier or the like: {_NOT_VERIFIED}")
+            raise ConfigurationError(f"extract must be a JWTVerifier or the like: {NOT_VERIFIED}")
         require_number("cache_seconds", cache_seconds, _MAX_CACHE_SECONDS, "a number of seconds from 0 to 60")
         for name, flag in (("require_generation", require_generation), ("touch", touch), ("preflight", preflight)):
             require_flag(name, flag)
@@ -90,7 +90,6 @@ class Tokens(Observer):
         self._extract: Extract = BearerTokens() if extract is None else extract
         self._ambient = bool(getattr(self._extract, "ambient", False))
         self._paths = DemandedPaths(require, optional)
-        self._require_generation = require_generation
         self._open = on_store_failure == "open"
         self._rejections = Rejections(realm)
         self._touches = touch and mode == "stored"
@@ -98,7 +97,11 @@ class Tokens(Observer):
         self._preflight = preflight
         self._checks = checks_in(registry)
         self._clock = clock
-        ask = self._ask_stored if mode == "stored" else self._ask_denied
+        ask = (
+            partial(find_stored, store)
+            if mode == "stored"
+            else partial(find_not_denied, store, require_generation=require_generation)
+        )
         self._lookups = Lookups(store, ask, seconds=cache_seconds, clock=clock)
 
     async def admit(self, exchange: Exchange, scope: Scope) -> ASGIApp | None:
@@ -122,7 +125,8 @@ class Tokens(Observer):
             return self._refuse_token("invalid", "the token is not live", scope, demanded=demanded)
         else:
             self._checks["accepted"].inc()
-        self._bind(exchange, scope, _completed(identity, answer))
+        # Of what others presented under the same identifier, only what the store says may be taken over.
+        self._bind(exchange, scope, identity if answer.stored is None else with_stored(identity, answer.stored))
         return None
 
     async def settle(self, exchange: Exchange) -> None:
@@ -153,21 +157,8 @@ class Tokens(Observer):
         except Exception as exc:  # noqa: BLE001
             # What such an error says may be the token: neither its message nor its context may reach a log.
             message = f"extract has raised {type(exc).__qualname__}"
-            error = TokenStoreError(message).with_traceback(exc.__traceback__)
+            error = CredentialsError(message).with_traceback(exc.__traceback__)
         raise error
-
-    async def _ask_stored(self, identity: TokenIdentity) -> Answer:
-        token = await self._store.get(identity.jti, user_id=identity.user_id)
-        return Answer(token is not None, token)
-
-    async def _ask_denied(self, identity: TokenIdentity) -> Answer:
-        if identity.user_id is None or not identity.verified:
-            raise ConfigurationError(_NOT_VERIFIED)
-        if await self._store.is_denied(identity.jti):
-            return Answer(False)
-        if identity.generation is None:
-            return Answer(not self._require_generation)
-        return Answer(await self._store.is_current(identity.user_id, identity.generation))
 
     def _bind(self, exchange: Exchange, scope: Scope, identity: TokenIdentity) -> None:
         user_id = identity.user_id
@@ -227,13 +218,6 @@ def get_token(request: Mapping[str, Any] | HasScope) -> TokenIdentity | None:
     state = scope.get(SCOPE_KEY)
     identity = state.get("token") if type(state) is dict else None
     return identity if isinstance(identity, TokenIdentity) else None
-
-
-def _completed(identity: TokenIdentity, answer: Answer) -> TokenIdentity:
-    stored = answer.stored
-    if stored is None:
-        return identity
-    return replace(identity, user_id=stored.user_id, expires_at=identity.expires_at or stored.expires_at, stored=stored)
 
 
 def _admitted(exchange: Exchange, observer: Tokens) -> list[tuple[TokenIdentity, Token[str | None]]]:
