@@ -39,8 +39,8 @@ def postgres():
 
 @pytest.fixture(scope="module")
 def mortal_postgres():
-    """A PostgreSQL server of the module's own, which its tests may kill."""
-    yield from _server()
+    """A PostgreSQL server of the module's own, which its tests may kill, and which keeps what it acknowledged."""
+    yield from _server(synchronous_commit="on")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from asgi_infra.database.engine import SQLITE_BEGIN
 from asgi_infra.database.retry import Backoff
 from asgi_infra.database.shield import run_to_end
 from asgi_infra.tokens.backends.sql.failures import Phase, is_passing, raise_told
-from asgi_infra.tokens.errors import StoreUnavailableError
+from asgi_infra.tokens.errors import OutcomeUnknownError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,8 @@ class Mode(Enum):
     READ = auto()
     STATEMENT = auto()
     """One statement that writes: on PostgreSQL a transaction of its own, without the round trips of a BEGIN."""
+    REPEATABLE = auto()
+    """The same, and repeated also when the answer was lost: doing it twice is doing it once, and tells the same."""
     TRANSACTION = auto()
 
 
@@ -81,7 +83,9 @@ class EngineExecutor(Executor):
         while True:
             try:
                 return await self._once(home, work, mode, deadline)
-            except StoreUnavailableError as exc:
+            except (StoreUnavailableError, OutcomeUnknownError) as exc:
+                if isinstance(exc, OutcomeUnknownError) and mode is not Mode.REPEATABLE:
+                    raise
                 attempt += 1
                 pause = random.uniform(0.0, _BACKOFF.ceiling(attempt))  # noqa: S311 - jitter
                 late = attempt >= _BACKOFF.attempts or loop.time() + pause >= deadline
@@ -215,6 +219,8 @@ class BoundExecutor(Executor):
 def take_write_lock(connection: Connection) -> None:
     """Begin the transaction on SQLite now, as one that writes, unless that has happened."""
     if connection.dialect.name == "sqlite":
+        if not connection.in_transaction():
+            connection.begin()  # an engine may have its own way to begin, which this package's has
         driver = connection.connection.driver_connection
         if driver is not None and not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")

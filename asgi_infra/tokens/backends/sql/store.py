@@ -115,6 +115,7 @@ class SQLTokenStore(TokenStore):
         from asgi_infra.tokens.backends.sql.operations import Operations, Rotating
 
         self._read, self._statement, self._transaction = Mode.READ, Mode.STATEMENT, Mode.TRANSACTION
+        self._repeatable = Mode.REPEATABLE
         self._rotating = Rotating
         self._do = Operations(self._dialect, table_prefix, max(1, len(self._hashing.keys)), self._settings, self._codec)
         self._executor: Executor = EngineExecutor(source, owned=self._database is not None, timeout=timeout)
@@ -163,9 +164,13 @@ class SQLTokenStore(TokenStore):
                 _require_returning(connection)
             return bool(MIGRATIONS.missing(connection, prefix=self._prefix))
 
-        if await self._executor.run(look, self._read):
-            change = MIGRATIONS.apply if self._migrate else MIGRATIONS.check
-            await self._run(self._transaction, change, prefix=self._prefix)
+        try:
+            if await self._executor.run(look, self._read):
+                change = MIGRATIONS.apply if self._migrate else MIGRATIONS.check
+                await self._run(self._transaction, change, prefix=self._prefix)
+        except BaseException:
+            await self._close()  # nobody closes what was never open
+            raise
 
     async def _close(self) -> None:
         await self._executor.close(self._timeout)
@@ -199,7 +204,7 @@ class SQLTokenStore(TokenStore):
         record = None
         if self._do.rotates_alone:
             try:
-                record = await self._run(self._statement, self._do.rotate, asked)
+                record = await self._run(self._repeatable, self._do.rotate, asked)
             except DuplicateTokenError:
                 record = None  # perhaps of a token that has expired since: the long way removes it
         if record is None:
@@ -228,20 +233,20 @@ class SQLTokenStore(TokenStore):
             return False
         if (row.issued_at if row.last_used_at is None else row.last_used_at) > before:
             return True
-        if await self._run(self._statement, self._do.touch, digests, user_id, before, now):
+        if await self._run(self._repeatable, self._do.touch, digests, user_id, before, now):
             return True
         # another caller was faster, or the token is gone
         return await self._find(digests, jti, user_id, now) is not None
 
     async def _deny(self, digest: bytes, until: int, now: int) -> None:
-        await self._run(self._statement, self._do.deny, digest, until)
+        await self._run(self._repeatable, self._do.deny, digest, until)
         await self._tidy(now)
 
     async def _is_denied(self, digests: tuple[bytes, ...], now: int) -> bool:
         return await self._run(self._read, self._do.is_denied, digests, now)
 
     async def _set_generation(self, user_id: str, fresh: str, until: int, renew: bool, now: int) -> str:
-        return await self._run(self._statement, self._do.set_generation, user_id, fresh, until, renew, now)
+        return await self._run(self._repeatable, self._do.set_generation, user_id, fresh, until, renew, now)
 
     async def _current_generation(self, user_id: str, now: int) -> str | None:
         return await self._run(self._read, self._do.generation, user_id, now)
