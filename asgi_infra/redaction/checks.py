@@ -17,7 +17,7 @@ _COMMON_ISSUERS: Final = re.compile(
     r"|3[47]\d{13}"  # American Express
     r"|(?:6011|64[4-9]\d|65\d{2})\d{12}"  # Discover
     r"|3(?:0[0-5]|09|6\d|[89]\d)\d{11}"  # Diners Club
-    r"|35(?:2[89]|[3-8]\d)\d{12}|(?:2131|1800)\d{11}"  # JCB
+    r"|35\d{14}|(?:2131|1800)\d{11}"  # JCB
     r"|62\d{14,17}"  # UnionPay
     r"|220[0-4]\d{12}"  # Mir
     r"|(?:50\d\d|5[6-8]\d\d|60\d\d)(?:\d{8}|\d{12})"  # Maestro, Elo, RuPay

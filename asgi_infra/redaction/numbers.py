@@ -124,16 +124,17 @@ def ssns(match: re.Match[str]) -> Spans:
 _EXTENSION: Final = r"(?:[ ,;]{0,2}(?:x|ext\.?|extension)[ .:]{0,2}\d{1,6})?(?!\d)"
 INTERNATIONAL: Final = rf"(?:\+(?<![\w+].)|%2[Bb])[1-9](?:[ ().\u00a0-]{{0,3}}\d){{7,14}}+{_EXTENSION}"
 ABROAD: Final = rf"00(?<![\w.+:/-]..)[1-9]\d{{0,2}}[ ().\u00a0-](?:[ ().\u00a0-]{{0,3}}\d){{5,12}}+{_EXTENSION}"
+_END: Final = r"(?:[ ,;]{0,2}(?:x|ext\.?|extension)[ .:]{0,2}\d{1,6}(?!\d)|(?![\w-]))"
 NORTH_AMERICAN: Final = (
-    rf"\((?<!\w.)[2-9]\d\d\)[ -]?[2-9]\d\d[ .-]\d{{4}}(?![\w-]){_EXTENSION}"
-    rf"|[2-9](?<![\w(.+-].)(?<!\d .)\d\d[ ./-][2-9]\d\d[ .-]\d{{4}}(?![\w-]){_EXTENSION}"
-    rf"|1(?<![\w.+-].)[ .-]\(?[2-9]\d\d\)?[ .-][2-9]\d\d[ .-]\d{{4}}(?![\w-]){_EXTENSION}"
+    rf"\((?<!\w.)[2-9]\d\d\)[ -]?[2-9]\d\d[ .-]\d{{4}}{_END}"
+    rf"|[2-9](?<![\w(.+-].)(?<!\d .)\d\d[ ./-][2-9]\d\d[ .-]\d{{4}}{_END}"
+    rf"|1(?<![\w.+-].)[ .-]\(?[2-9]\d\d\)?[ .-][2-9]\d\d[ .-]\d{{4}}{_END}"
 )
 NATIONAL: Final = (
     r"0(?<![\w.+:/-].)(?:[1-9]\d{0,3}(?:\)[ -]?|[ /-])\d{3,8}(?:[ -]\d{2,5})?|(?<!\d .)[1-9](?:[ .-]\d\d){4}(?! \d))"
     r"(?![\w:/-]|\.\d)"
 )
-BARE: Final = r"\d(?<![\w.+:/-].)\d{8,11}+(?![\w:-]|\.\d)"
+BARE: Final = r"\d(?<![\w.+:/-].)(?!\d{3}-\d\d-\d\d)(?:\d{8,11}+|(?:[ ()./-]{0,2}\d){7,12}+)(?![\w:-]|\.\d)"
 _COUNTRY: Final = re.compile(  # calling codes (ITU-T E.164)
     r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|2[1-689]\d|3[578]\d|42\d|5[09]\d|6[79]\d|8[0578]\d"
     r"|9[679]\d)"
@@ -174,7 +175,7 @@ def north_american(match: re.Match[str]) -> Spans:
     area, exchange = digits[-10:-7], digits[-7:-4]
     if area[1:] in ("00", "11") and area not in ("800", "900"):
         return
-    if area[1] == "9" or exchange[1:] == "11":
+    if gaps == "  " and (area[1] == "9" or exchange[1:] == "11"):
         return
     text = match.string
     if (
@@ -197,7 +198,7 @@ def national(match: re.Match[str]) -> Spans:
 
 
 def bare(match: re.Match[str]) -> Spans:
-    """Yield digits without any gap behind a word that tells of a call."""
+    """Yield digits of any grouping behind a word that tells of a call."""
     if _BEFORE_BARE.search(match.string[max(match.start() - _NEAR, 0) : match.start()]):
         yield match.span()
 
