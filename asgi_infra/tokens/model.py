@@ -217,7 +217,7 @@ class StoredToken:
         """Return the token that `to_json` was called on; raises what `from_dict` raises, also for what is no JSON."""
         try:
             data = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeError, TypeError) as exc:
+        except (msgspec.DecodeError, UnicodeError, TypeError, RecursionError) as exc:
             raise ConfigurationError("text must be the JSON of a stored token") from exc
         return cls.from_dict(data)
 
@@ -296,10 +296,9 @@ def _frozen_metadata(metadata: object) -> Mapping[str, Any]:
         raise ConfigurationError(f"metadata must be a mapping, not {type(metadata).__name__}")
     try:
         encoded = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-        plain = json.loads(encoded)
+        plain: Mapping[str, Any] = frozen(json.loads(encoded))
     except (TypeError, ValueError, RecursionError) as exc:
         raise ConfigurationError("metadata must hold only what JSON holds") from exc
     if len(encoded) > MAX_METADATA:
         raise ConfigurationError(f"metadata must take at most {MAX_METADATA} bytes as JSON, not {len(encoded)}")
-    result: Mapping[str, Any] = frozen(plain)
-    return result
+    return plain

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from asgi_infra.errors import ConfigurationError
 from asgi_infra.tokens.clock import from_microseconds, to_microseconds
 from asgi_infra.tokens.errors import CorruptRecordError
 from asgi_infra.tokens.identifiers import handle_of
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from asgi_infra.tokens.options import Settings
     from asgi_infra.tokens.rotation import RotationStatus
 
+_PACKED = msgspec.msgpack.Decoder(
+    tuple[str, str, int, int, int, int | None, str | None, bytes, bytes | None, bytes],
+)
 ANCESTOR_BYTES = 8
 MAX_ANCESTORS = 16
 """How many replaced tokens of its family a token remembers after the grace period."""
@@ -139,7 +141,7 @@ class RecordCodec:
         """
         try:
             user_id, family_id, issued, expires, started, used, client_id, metadata, concealed, ancestors = (
-                msgspec.msgpack.decode(data)
+                _PACKED.decode(data)
             )
             values = {
                 "jti": jti or self.reveal(concealed, digest),
@@ -151,8 +153,8 @@ class RecordCodec:
                 "client_id": client_id,
                 "metadata": self.unpack_metadata(metadata),
             }
-            return Record(digest, StoredToken.loaded(**values), int(started), bytes(ancestors))
-        except (msgspec.MsgspecError, ConfigurationError, TypeError, ValueError, OverflowError) as exc:
+            return Record(digest, StoredToken.loaded(**values), started, ancestors)
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as exc:
             raise CorruptRecordError(
                 "a stored token can't be read: it was written by something else, or damaged"
             ) from exc
