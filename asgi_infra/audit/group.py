@@ -12,8 +12,9 @@ from os import getpid
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
-from asgi_infra.audit.errors import AuditClosedError, AuditStoreError, AuditUnavailableError
+from asgi_infra.audit.errors import AuditClosedError, AuditUnavailableError
 from asgi_infra.audit.waiting import Promise, keep
+from asgi_infra.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,7 +75,7 @@ class GroupCommitter:
 
         Raises:
             AuditClosedError: The committer is closing.
-            AuditStoreError: What `commit` raised; other exceptions become `AuditUnavailableError`.
+            InfrastructureError: What `commit` raised; other exceptions become `AuditUnavailableError`.
         """
         ticket = _Ticket(records)
         with self._changed:
@@ -92,11 +93,9 @@ class GroupCommitter:
                 self._changed.notify()
         try:
             receipts: Sequence[Receipt] = await ticket.wait()
-        except AuditStoreError:
-            raise
-        except BaseException:  # cancelled
+        except BaseException:
             with self._changed:
-                ticket.abandoned = not ticket.admitted
+                ticket.abandoned = not ticket.admitted  # cancelled while it waited outside
             raise
         return receipts
 
@@ -172,12 +171,12 @@ class GroupCommitter:
         keep(ended)
 
 
-def _own(exc: BaseException) -> AuditStoreError:
+def _own(exc: BaseException) -> InfrastructureError:
     """Return an exception for one waiter alone: raised in several tasks, a shared one would mix their tracebacks."""
-    if isinstance(exc, AuditStoreError):
+    if isinstance(exc, InfrastructureError):
         own = copy.copy(exc)
         own.__cause__ = exc.__cause__
         return own
-    own = AuditUnavailableError(f"the audit store failed with {type(exc).__name__}")
-    own.__cause__ = exc
-    return own
+    failed = AuditUnavailableError(f"the audit store failed with {type(exc).__name__}")
+    failed.__cause__ = exc
+    return failed

@@ -47,8 +47,20 @@ def ids(records: Sequence[Record]) -> list[str]:
     return [record.entry.id for record in records]
 
 
-def raising(error: BaseException) -> Callable[[Any], None]:
-    def fail(records: Any) -> None:
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*args: Any) -> Any:
         raise error
 
     return fail
+
+
+class ShopLogger:
+    """What a third party makes of a URL."""
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self.url = url
+        self.options = options
+
+
+def open_shop_logger(url: str, **options: Any) -> ShopLogger:
+    return ShopLogger(url, options)
