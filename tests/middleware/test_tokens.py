@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -33,13 +33,15 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.metrics import Metrics
 from asgi_infra.middleware.refusal import Refusal
-from asgi_infra.middleware.token_rejection import Rejection
 from asgi_infra.middleware.tokens import TokenMiddleware, Tokens, get_token
 from asgi_infra.middleware.tracing import Tracing
 from asgi_infra.testing import drive, http_scope, run, websocket_scope
 from asgi_infra.tokens import InMemoryTokenStore
 from asgi_infra.tokens.identity import InvalidTokenError, MalformedCredentialsError, TokenIdentity
 from asgi_infra.tokens.presented import BearerTokens, CookieToken
+
+if TYPE_CHECKING:
+    from asgi_infra.middleware.token_rejection import Rejection
 
 
 class Setup:
@@ -159,7 +161,7 @@ async def test_a_token_that_is_no_longer_good_is_invalid_whatever_the_reason(end
     "headers",
     [
         bearer(b"one") + bearer(b"two"),
-        bearer(b"one") + [(b"authorization", b"Basic YTpi")],
+        [*bearer(b"one"), (b"authorization", b"Basic YTpi")],
         bearer(b"") + bearer(b""),
         bearer(b""),
         [(b"authorization", b"Bearer")],
@@ -572,7 +574,8 @@ async def test_the_demands_of_several_middlewares_all_hold(nested):
 
 def test_get_token_takes_a_request_and_knows_when_there_is_none():
     class Request:
-        scope: Any = {"type": "http"}
+        def __init__(self) -> None:
+            self.scope = {"type": "http"}
 
     identity = TokenIdentity(jti="x", user_id="alice")
     assert get_token(Request()) is None
