@@ -102,6 +102,29 @@ class ValkeyServer:
             link.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
             return _answer(answers)
 
+    def used_memory(self) -> int:
+        """Return how many bytes the server has allocated."""
+        lines = self.call("INFO", "memory").decode().splitlines()
+        return next(int(line.partition(":")[2]) for line in lines if line.startswith("used_memory:"))
+
+    def keys(self, pattern: str = "*") -> list[bytes]:
+        """Return the keys that match a pattern."""
+        return sorted(self.call("KEYS", pattern))
+
+    def contents(self, pattern: str = "*") -> bytes:
+        """Return everything that is stored under the keys that match a pattern, names included."""
+        parts: list[bytes] = []
+        for key in self.keys(pattern):
+            parts.append(key)
+            match self.call("TYPE", key):
+                case b"hash":
+                    parts += self.call("HGETALL", key)
+                case b"zset":
+                    parts += self.call("ZRANGE", key, 0, -1, "WITHSCORES")
+                case b"string":
+                    parts.append(self.call("GET", key))
+        return b"\n".join(parts)
+
     def pause(self) -> None:
         """Let the server answer nothing until `resume`, as a machine under pressure would."""
         self._signal(signal.SIGSTOP)
@@ -128,7 +151,9 @@ class ValkeyServer:
     def _answers(self) -> bool:
         try:
             return bool(self.call("PING") == b"PONG")
-        except (OSError, ValkeyError, EOFError):
+        except ValkeyError as error:
+            return str(error).startswith("NOAUTH")
+        except (OSError, EOFError):
             return False
 
 

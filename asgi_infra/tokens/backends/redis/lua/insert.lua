@@ -1,4 +1,5 @@
--- ARGV: most sessions or '', digest, value, other digests. Returns how many were dropped, or -1 for a duplicate.
+-- ARGV: most sessions or '', digest, value, other digests. Returns how many were dropped, or -1 for a duplicate. The new
+-- one stays, also when it was issued before the others.
 local most, digest, value = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2]
 for at = FIRST + 1, #ARGV do
   if at ~= FIRST + 2 and stored(ARGV[at]) then return -1 end
@@ -7,14 +8,13 @@ put(digest, value, ttl(ends(parsed(value))))
 if not most then return 0 end
 local live = {}
 for _, token in ipairs(everything()) do
-  if token.live then live[#live + 1] = token end
+  if token.live and token.digest ~= digest then live[#live + 1] = token end
 end
 table.sort(live, function(a, b)
   if a.issued ~= b.issued then return a.issued < b.issued end
-  if (a.digest == digest) ~= (b.digest == digest) then return b.digest == digest end
   return a.digest < b.digest
 end)
 local dropped = {}
-for at = 1, #live - most do dropped[at] = live[at].digest end
+for at = 1, #live + 1 - most do dropped[at] = live[at].digest end
 drop(dropped)
 return #dropped

@@ -1,3 +1,4 @@
+-- flags=allow-oom
 -- ARGV: up to how many tokens to look at each, then what the one to keep may be stored under. Returns how many were live.
 -- Of more, all that the server has not yet expired count, since looking at each would block it.
 local looked_at = tonumber(ARGV[FIRST])
