@@ -89,7 +89,7 @@ class SpillingCommit:
         try:
             if self._size:
                 self._replay(file)
-            return self._append(records)
+            return self._append(records) if records else []
         except AuditIntegrityError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever keeps the store from it, the file is there for
@@ -124,6 +124,8 @@ class SpillingCommit:
         return file
 
     def _spill(self, file: BinaryIO, records: Sequence[Record], cause: Exception | None = None) -> list[Receipt]:
+        if not records:
+            return []
         lines = b"".join(map(_line, records))
         if self._size + len(lines) > self._max_bytes:
             raise AuditFullError(f"the store takes no entries, and the spill file holds {self._size} bytes") from cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from opentelemetry import trace
 from asgi_infra import context
 from asgi_infra.audit.calls import StoreCalls
 from asgi_infra.audit.entry import AuditEntry
+from asgi_infra.audit.errors import AuditStoreError
 from asgi_infra.audit.group import GroupCommitter
 from asgi_infra.audit.record import MAX_ENTRY_BYTES, Receipt, Record, Sealer
 from asgi_infra.audit.spill import SpillingCommit
@@ -76,8 +78,13 @@ class AuditWriter:
         self._log = self._log_here if self._committer is None else self._committer.submit
 
     async def __aenter__(self) -> Self:
-        """Open the store, with its recovery; without `async with` the first call does so."""
+        """Open the store, with its recovery, and give it what an earlier logger has left in the spill file.
+
+        Without `async with` the first call opens the store, and the first entry brings the spilled ones along.
+        """
         await self._calls.call(self._store.head)
+        if self._spilling is not None:
+            await self._log(())
         return self
 
     async def __aexit__(
@@ -90,6 +97,9 @@ class AuditWriter:
 
         If it is cancelled meanwhile, what was accepted is still written; call it again to wait for it.
         """
+        if self._spilling is not None and self._spilling.waiting_bytes:
+            with suppress(AuditStoreError):  # what the store still does not take stays in the file
+                await self._log(())
         if self._committer is not None:
             await self._committer.aclose()
         await self._calls.aclose()

@@ -80,8 +80,27 @@ async def test_the_next_logger_gives_the_store_what_is_left(path: Path) -> None:
     assert store.head().size == 0
     store.before = None
     async with make(store, path) as logger:
+        assert await logger.count(AuditFilter(action="order.refund")) == 300
         assert (await logger.log(an_entry(300))).seq == 300
-        assert await logger.count(AuditFilter(action="order.refund")) == 301
+
+
+async def test_closing_gives_the_store_what_is_left(path: Path) -> None:
+    store = BlockingStore()
+    async with make(store, path) as logger:
+        store.before = DOWN
+        await logger.log(an_entry(0))
+        store.before = None
+    assert store.head().size == 1
+    assert path.read_bytes() == b""
+
+
+async def test_a_store_that_stays_down_does_not_keep_a_logger_from_closing(path: Path) -> None:
+    store = BlockingStore()
+    async with make(store, path) as logger:
+        store.before = DOWN
+        await logger.log(an_entry(0))
+    assert store.closed == 1
+    assert path.read_bytes() != b""
 
 
 async def test_a_replay_that_breaks_off_is_repeated_without_doubles(path: Path) -> None:
@@ -166,9 +185,10 @@ async def test_a_damaged_file_is_told_and_kept(path: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     store.before = None
-    async with make(store, path) as logger:
-        with pytest.raises(AuditIntegrityError, match="spill file is damaged at byte"):
-            await logger.log(an_entry(3))
+    logger = make(store, path)
+    with pytest.raises(AuditIntegrityError, match="spill file is damaged at byte"):
+        await logger.log(an_entry(3))
+    await logger.aclose()
     assert path.read_bytes() == data
 
 
@@ -189,14 +209,14 @@ async def test_a_disk_that_fails_refuses_entries(path: Path, monkeypatch: pytest
 
 async def test_two_processes_do_not_share_a_file(path: Path) -> None:
     pytest.importorskip("fcntl")
-    async with make(BlockingStore(), path) as logger, make(BlockingStore(), path) as other:
+    async with make(BlockingStore(), path) as logger:
         await logger.log(an_entry(0))
         with pytest.raises(ConfigurationError, match="spill must be a file of its own"):
-            await other.log(an_entry(0))
+            await make(BlockingStore(), path).log(an_entry(0))
 
 
 async def test_a_directory_that_is_missing_is_told(tmp_path: Path) -> None:
-    async with make(BlockingStore(), tmp_path / "missing" / "audit.spill") as logger:
-        with pytest.raises(AuditUnavailableError, match="spill file can't be opened") as caught:
-            await logger.log(an_entry(0))
-        assert isinstance(caught.value.__cause__, FileNotFoundError)
+    logger = make(BlockingStore(), tmp_path / "missing" / "audit.spill")
+    with pytest.raises(AuditUnavailableError, match="spill file can't be opened") as caught:
+        await logger.log(an_entry(0))
+    assert isinstance(caught.value.__cause__, FileNotFoundError)

@@ -112,9 +112,10 @@ class ReadingContract(ContractBase):
                     await anyio.lowlevel.checkpoint()
                     number += 1
 
+            found: list[AuditEntry] = []
             async with anyio.create_task_group() as group:
                 group.start_soon(write)
-                found = await read_all(logger, limit=3, newest_first=newest_first)
+                found += await read_all(logger, limit=3, newest_first=newest_first)
                 done.set()
             assert len(found) == len(set(found))
             assert [entry for entry in found if entry in before] == (before[::-1] if newest_first else before)
