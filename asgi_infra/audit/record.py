@@ -40,7 +40,7 @@ MAY_BE_PRIVATE: Final = ALWAYS_PRIVATE | {"user_id"}
 MAX_ENTRY_BYTES: Final = 65_535
 """What an entry bundle of C2SP tlog-tiles can hold of one entry."""
 
-_BLOCK: Final = 128
+_BLOCK: Final = 1_024
 _OTHERS: Final = tuple(name for name in FIELDS if name not in MAY_BE_PRIVATE and name != "timestamp")
 
 _salts: deque[bytes] = deque()
