@@ -63,6 +63,7 @@ class ValkeyServer:
         self.directory = Path(tempfile.mkdtemp(prefix="asgi-infra-valkey-"))
         self.socket = self.directory / "valkey.sock"
         self._settings = {"save": "", "appendonly": "no", "loglevel": "warning", **settings}
+        self._first: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -86,9 +87,12 @@ class ValkeyServer:
             part for name, value in self._settings.items() for part in (f"--{name.replace('_', '-')}", str(value))
         ]
         arguments += ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)]
-        arguments += ["--unixsocket", str(self.socket)]
+        if not self._first:
+            arguments += ["--unixsocket", str(self.socket)]
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen([_program(), *arguments], stdout=log, stderr=log, cwd=self.directory)
+            self._process = subprocess.Popen(
+                [_program(), *self._first, *arguments], stdout=log, stderr=log, cwd=self.directory
+            )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

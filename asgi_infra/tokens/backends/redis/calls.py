@@ -114,7 +114,8 @@ class Calls:
 
     async def _tried(self, key: str, parts: Sequence[Run | Command], effect: Effect, until: float) -> list[Any]:
         pause = _FIRST_PAUSE
-        whole = asking = False
+        # What waits for disks must not wait for a script that was not there.
+        whole, asking = len(parts) > 1, False
         lost: AttemptError | None = None
         server: Server | None = None
         while True:

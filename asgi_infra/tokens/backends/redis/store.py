@@ -117,7 +117,11 @@ class RedisTokenStore(TokenStore):
     # Life
 
     async def _open(self) -> None:
-        self._layout = await probe(self._calls(), self._asked_layout, self._durable)
+        try:
+            self._layout = await probe(self._calls(), self._asked_layout, self._durable)
+        except BaseException:
+            await self._close()
+            raise
 
     async def _close(self) -> None:
         with self._lock:
@@ -323,7 +327,7 @@ class RedisTokenStore(TokenStore):
         """Run what ends a token, and wait for the disks if that was asked for."""
         if self._durable is None:
             return await calls.run(run, Effect.REPEATABLE)
-        wait: Command = ("WAITAOF", *self._durable, max(1, int(self._timeout * 750)))
+        wait: Command = ("WAITAOF", *self._durable, max(1, int(self._timeout * 500)))
         answer, disks = await calls.run(run, Effect.REPEATABLE, wait)
         if not isinstance(disks, list) or any(
             reached < asked for reached, asked in zip(disks, self._durable, strict=True)
