@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asgi_infra._version import __version__
 
 if TYPE_CHECKING:
-    from asgi_infra.context import bind, get_request_id
+    from asgi_infra.context import bind, get_client_address, get_request_id, get_user_id
     from asgi_infra.errors import (
         AuditError,
         ConfigurationError,
@@ -37,12 +37,15 @@ if TYPE_CHECKING:
         forward_request_id,
     )
     from asgi_infra.middleware.stack import InfraMiddleware
+    from asgi_infra.middleware.token_endpoints import token_endpoints
+    from asgi_infra.middleware.tokens import TokenMiddleware, Tokens, get_token
     from asgi_infra.middleware.tracing import Tracing, TracingMiddleware
     from asgi_infra.paths import PathRules
     from asgi_infra.telemetry import get_telemetry, init_telemetry, shutdown_telemetry, traced
+    from asgi_infra.tokens import open_token_store
 
 _HOMES = {
-    "asgi_infra.context": ("bind", "get_request_id"),
+    "asgi_infra.context": ("bind", "get_client_address", "get_request_id", "get_user_id"),
     "asgi_infra.errors": (
         "AuditError",
         "ConfigurationError",
@@ -60,9 +63,12 @@ _HOMES = {
     "asgi_infra.middleware.metrics_endpoint": ("metrics_app",),
     "asgi_infra.middleware.request_id": ("RequestID", "RequestIDFilter", "RequestIDMiddleware", "forward_request_id"),
     "asgi_infra.middleware.stack": ("InfraMiddleware",),
+    "asgi_infra.middleware.token_endpoints": ("token_endpoints",),
+    "asgi_infra.middleware.tokens": ("TokenMiddleware", "Tokens", "get_token"),
     "asgi_infra.middleware.tracing": ("Tracing", "TracingMiddleware"),
     "asgi_infra.paths": ("PathRules",),
     "asgi_infra.telemetry": ("get_telemetry", "init_telemetry", "shutdown_telemetry", "traced"),
+    "asgi_infra.tokens": ("open_token_store",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -82,20 +88,27 @@ __all__ = [
     "RequestIDFilter",
     "RequestIDMiddleware",
     "TelemetryError",
+    "TokenMiddleware",
     "TokenStoreError",
+    "Tokens",
     "Tracing",
     "TracingMiddleware",
     "__version__",
     "bind",
     "configure_logging",
     "forward_request_id",
+    "get_client_address",
     "get_request_id",
     "get_telemetry",
+    "get_token",
+    "get_user_id",
     "init_telemetry",
     "install",
     "metrics_app",
+    "open_token_store",
     "publish_routes",
     "shutdown_telemetry",
+    "token_endpoints",
     "traced",
 ]
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import httpx
 import pytest
 from cli_django import unconfigured
 
@@ -119,5 +120,41 @@ def test_the_metrics_are_served_where_the_example_says_so(example, capfd):
 
 def test_every_example_is_shorter_than_forty_lines_and_is_tested():
     files = {path.stem: path.read_text().splitlines() for path in EXAMPLES.glob("*.py")}
-    assert set(files) == set(NAMES)
+    assert set(files) == {*NAMES, "sessions_app"}
     assert all(len(text) < 40 for text in files.values())
+
+
+def test_the_sessions_example_logs_in_refreshes_and_logs_out_everywhere():
+    spec = importlib.util.spec_from_file_location("examples_sessions", EXAMPLES / "sessions_app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    async def tour():
+        transport = httpx.ASGITransport(module.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop.example.org") as client:
+            assert (await client.get("/session/devices")).status_code == 401
+            assert (await client.post("/login", json={"user": "amy", "password": "tea"})).status_code == 401
+            assert (await client.post("/login", json={"user": "amy"})).status_code == 422
+            tokens = []
+            for device in ("phone", "laptop"):
+                answer = await client.post("/login", json={"user": "amy", "password": "green-tea", "device": device})
+                tokens.append({"Authorization": f"Bearer {answer.json()['token']}"})
+            devices = (await client.get("/session/devices", headers=tokens[0])).json()
+            assert [(each["device"], each["this"]) for each in devices] == [("laptop", False), ("phone", True)]
+
+            answers = [await client.post("/login/refresh", headers=tokens[0]) for _ in range(2)]
+            assert [each.status_code for each in answers] == [200, 200]
+            assert answers[0].json() == answers[1].json()
+            assert (await client.get("/session/devices", headers=tokens[0])).status_code == 401
+            tokens[0] = {"Authorization": f"Bearer {answers[0].json()['token']}"}
+
+            laptop = next(each["id"] for each in devices if each["device"] == "laptop")
+            assert (await client.delete(f"/session/devices/{laptop}", headers=tokens[0])).json() == {"revoked": 1}
+            assert (await client.delete(f"/session/devices/{laptop}", headers=tokens[0])).status_code == 404
+            assert (await client.get("/session/devices", headers=tokens[1])).status_code == 401
+            everywhere = await client.post("/session/logout-everywhere", headers=tokens[0])
+            assert everywhere.json() == {"revoked": 1}
+            assert (await client.get("/session/devices", headers=tokens[0])).status_code == 401
+            assert (await client.post("/login/refresh", headers=tokens[0])).status_code == 401
+
+    asyncio.run(asyncio.wait_for(tour(), 30))

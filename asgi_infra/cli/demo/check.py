@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 from asgi_infra.cli.demo.client import ask, scrape
@@ -39,11 +40,17 @@ async def check(
         outputs: Returns the log lines and spans so far, as they came out.
     """
     good = True
+    tokens: list[str] = []
     for step in steps:
-        reply = await asyncio.to_thread(ask, host, port, step)
+        reply = await asyncio.to_thread(ask, host, port, step, tokens[-1] if tokens else None)
+        if step.keeps:
+            tokens += _token_in(reply)
         account = await _wait(account_of, reply.request_id or "")
         metrics = "" if step.websocket else await asyncio.to_thread(scrape, host, port)
-        faults = [*_faults(step, reply, account, metrics), *_leaks(step, reply, [*outputs(), metrics])]
+        told = [*outputs(), metrics]
+        faults = [*_faults(step, reply, account, metrics), *_leaks(step, reply, told)]
+        if any(token in text for token in tokens for text in told):
+            faults.append("a token came out")
         mark = terminal.paint("fail", "bold", "red") if faults else terminal.paint("ok", "bold", "green")
         terminal.line()
         terminal.line(f"{mark}  {step.title}: id {reply.request_id} in {_places(step)}")
@@ -62,6 +69,13 @@ async def _wait(account_of: Callable[[str], Account | None], request_id: str) ->
     return None
 
 
+def _token_in(reply: Reply) -> list[str]:
+    try:
+        return [json.loads(reply.body)["token"]]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
 def _places(step: Step) -> str:
     return "header, trace and log" if step.websocket else "header, trace, metric and log"
 
@@ -73,6 +87,8 @@ def _faults(step: Step, reply: Reply, account: Account | None, metrics: str) -> 
         yield f"the answer lacks {step.answer}"
     if step.websocket and len(reply.body.splitlines()) != len(PRODUCTS):
         yield f"{len(reply.body.splitlines())} messages came instead of {len(PRODUCTS)}"
+    if step.keeps and not _token_in(reply):
+        yield "the answer holds no token"
     if not reply.request_id:
         yield "the response has no X-Request-ID"
         return

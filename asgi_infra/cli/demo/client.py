@@ -25,13 +25,15 @@ class Reply(NamedTuple):
     body: str
 
 
-def ask(host: str, port: int, step: Step) -> Reply:
-    """Make the request of one step, and read the whole answer.
+def ask(host: str, port: int, step: Step, token: str | None = None) -> Reply:
+    """Make the request of one step, with the token if it presents one, and read the whole answer.
 
     Raises:
         OSError: If the connection fails or ten seconds pass.
     """
     headers = {} if step.request_id is None else {"X-Request-ID": step.request_id}
+    if step.presents and token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     body = None if step.body is None else json.dumps(step.body)
     if step.websocket:
         key = base64.b64encode(os.urandom(16)).decode()

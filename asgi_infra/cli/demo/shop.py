@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
+from asgi_infra.cli.demo.sessions import Sessions
 from asgi_infra.cli.demo.tables import Order, Product, open_shelves
 from asgi_infra.database import DatabaseSession, IntegrityViolationError
 from asgi_infra.telemetry import traced
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.websockets import WebSocket
+
+    from asgi_infra.tokens import TokenStore
 
 _MAX_CARTS = 1000
 _MAX_LINES = 50
@@ -172,10 +175,14 @@ class Shop:
         return orders, cents or 0
 
 
-def create_shop() -> Starlette:
-    """Return a new shop, with empty carts; its lifespan opens the database."""
+def create_shop(store: TokenStore) -> Starlette:
+    """Return a new shop, with empty carts; its lifespan opens the database.
+
+    Args:
+        store: Where the customers' sessions are kept.
+    """
     shop = Shop()
-    return Starlette(routes=shop.routes(), lifespan=shop.lifespan)
+    return Starlette(routes=[*shop.routes(), *Sessions(store).routes()], lifespan=shop.lifespan)
 
 
 async def _body(request: Request, *names: str) -> list[Any]:

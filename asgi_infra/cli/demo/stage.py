@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from asgi_infra.cli.demo.accounts import Account, Accountant
 from asgi_infra.cli.demo.narrator import Narrator
+from asgi_infra.cli.demo.sessions import OPEN
 from asgi_infra.cli.demo.shop import create_shop
 from asgi_infra.cli.metrics_path import MetricsAt
 from asgi_infra.errors import InfrastructureError
@@ -20,7 +21,9 @@ from asgi_infra.middleware.access_log import AccessLog
 from asgi_infra.middleware.metrics import Metrics
 from asgi_infra.middleware.metrics_endpoint import metrics_app
 from asgi_infra.middleware.stack import InfraMiddleware
+from asgi_infra.middleware.tokens import Tokens
 from asgi_infra.telemetry import init_telemetry
+from asgi_infra.tokens import InMemoryTokenStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,10 +49,12 @@ class Stage:
         registry = CollectorRegistry()
         self._accountant = Accountant(registry, self._on_account, self._narrator.tell_late, self._narrator.tell_line)
         self._set_up_process(self._accountant)
+        store = InMemoryTokenStore()
         self.app = InfraMiddleware(
-            MetricsAt("/metrics", create_shop(), metrics_app(registry)),
+            MetricsAt("/metrics", create_shop(store), metrics_app(registry)),
             service="shop",
-            exclude=["/metrics"],
+            exclude={"*": ["/metrics"], "tokens": OPEN},
+            tokens=Tokens(store, require="/session/**", registry=registry),
             metrics=Metrics(registry=registry, exemplars=True),
             access_log=AccessLog(),
         )

@@ -23,6 +23,10 @@ class Step:
     websocket: bool = False
     answer: str = ""
     """What the response's body must hold."""
+    keeps: bool = False
+    """Whether the answer holds a token, which the steps after it present, and which may come out nowhere."""
+    presents: bool = False
+    """Whether the request presents the token."""
     secrets: dict[str, str] = field(default_factory=dict)
     """What the request holds and the shop logs, so that only the kind of it may come out; by kind."""
 
@@ -30,18 +34,25 @@ class Step:
         """Return a shell line that makes the request; `base` is such as `http://127.0.0.1:8000`."""
         if self.websocket:
             return f"python -m websockets {base.replace('http', 'ws', 1)}{self.path}"
-        parts = ["curl -i"]
+        parts = ["curl -s" if self.keeps else "curl -i"]
         if self.method != "GET" and not (self.method == "POST" and self.body is not None):
             parts.append(f"-X {self.method}")
         if self.request_id is not None:
             parts.append(f"-H 'X-Request-ID: {self.request_id}'")
+        if self.presents:
+            parts.append('-H "Authorization: Bearer $TOKEN"')
         if self.body is not None:
             parts.append(f"--json '{json.dumps(self.body)}'")
-        return " ".join([*parts, f"{base}{self.path}"])
+        command = " ".join([*parts, f"{base}{self.path}"])
+        return f"TOKEN=$({command} | sed 's/.*:\"\\(.*\\)\".*/\\1/'); echo $TOKEN" if self.keeps else command
 
 
 _CUSTOMER = {"email": "bob@example.org", "card": "4111 1111 1111 1111"}
+_LOGIN = {"user": "amy", "password": "green-tea", "device": "phone"}
 _PAY = "/carts/mine/checkout"
+_DEVICES = "/session/devices"
+_REFRESH = "/login/refresh"
+_LOGOUT = "/session/logout-everywhere"
 _PAY_ROUTE = "/carts/{cart}/checkout"
 
 
@@ -72,6 +83,11 @@ def tour_steps() -> list[Step]:
             answer='"orders":1,',
         ),
         Step("a streamed export", "/export.csv", "/export.csv", 200),
+        Step("log in: a token, which comes out nowhere else", "/login", "/login", 201, "POST", _LOGIN, keeps=True),
+        Step("my devices", _DEVICES, _DEVICES, 200, presents=True, answer='"device":"phone"'),
+        Step("a new token for the old one", _REFRESH, _REFRESH, 200, "POST", presents=True, keeps=True),
+        Step("log out everywhere", _LOGOUT, _LOGOUT, 200, "POST", presents=True, answer='"revoked":1'),
+        Step("the token is no longer good", _DEVICES, None, 401, presents=True),
     ]
     if find_spec("websockets") is not None:
         steps.append(Step("a stock ticker over a WebSocket", "/ticker", "/ticker", 101, websocket=True))
