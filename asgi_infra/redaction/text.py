@@ -89,6 +89,7 @@ class TextRules:
         self._by_word = [pattern for pattern in table if pattern.kind in _WORD_KINDS]
         self._by_digits = [pattern for pattern in table if pattern.kind in _DIGIT_KINDS]
         self._by_space = [pattern for pattern in table if pattern.kind in _SPACE_KINDS]
+        self._space_needs = tuple(dict.fromkeys(need for pattern in self._by_space for need in pattern.needs))
         gated = _SIGN_KINDS | _SPACE_KINDS | _WORD_KINDS | _DIGIT_KINDS
         self._others = [*own, *(pattern for pattern in table if pattern.kind not in gated)]
         self._closed = not own and not ip
@@ -165,7 +166,8 @@ class TextRules:
         return "[REDACTED:text]"
 
     def _pass(self, text: str) -> str:
-        sign = _SIGN.search(text) is not None or any(word in text for word in _SIGN_WORDS)
+        holds = text.__contains__  # mapped over literals it is several times quicker than a loop
+        sign = _SIGN.search(text) is not None or any(map(holds, _SIGN_WORDS))
         if sign:
             spans = sorted(find_pairs(_unescaped(text), self._keys.kind, self._query_keys.kind))
             if spans:
@@ -173,7 +175,7 @@ class TextRules:
             text = self._try(self._by_sign, text)
         if self._others:
             text = self._try(self._others, text)
-        if sign or any(space in text for space in _SPACES):
+        if (sign or any(map(holds, _SPACES))) and any(map(text.__contains__, self._space_needs)):
             text = self._try(self._by_space, text)
         if _LONG_WORD.search(text):
             text = self._try(self._by_word, text)
@@ -184,12 +186,8 @@ class TextRules:
     def _try(self, patterns: list[Pattern], text: str) -> str:
         uncovered = ""
         for pattern in patterns:
-            for literal in pattern.needs:
-                if literal in text:
-                    break
-            else:
-                if pattern.needs:
-                    continue
+            if pattern.needs and not any(map(text.__contains__, pattern.needs)):
+                continue
             uncovered = uncovered or _uncovered(text)
             shown = uncovered if pattern.kind == "email" else uncovered.replace("%40", "   ")
             spans = [

@@ -17,6 +17,7 @@ import msgspec
 
 from asgi_infra.redaction.fields import fields_of, plain_text
 from asgi_infra.redaction.marks import CYCLE, MARK, TOO_DEEP, failed, unscanned
+from asgi_infra.redaction.pairs import describes
 from asgi_infra.redaction.walk import Walk, like
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class ValueRules:
                     key, kind = self._key(key, out, depth, walk)
                 cls = type(value)
                 if kind:
-                    out[key] = self._private(kind, value)
+                    out[key] = value if describes(key, value) else self._private(kind, value)
                 elif named and key == named[0]:
                     out[key] = self._private(named[1], value)
                 elif cls is str:
