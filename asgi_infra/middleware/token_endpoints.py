@@ -15,6 +15,7 @@ from asgi_infra.middleware.token_checks import find_not_denied, find_stored
 from asgi_infra.options import require_integer, shown
 from asgi_infra.paths import app_path
 from asgi_infra.tokens.contract import TokenStore
+from asgi_infra.tokens.identifiers import digest_in
 from asgi_infra.tokens.identity import CredentialsError, TokenIdentity
 from asgi_infra.tokens.model import MAX_IDENTIFIER
 
@@ -188,7 +189,7 @@ class _Endpoints:
         return await find(self._store, identity)
 
     async def _revoke(self, identity: TokenIdentity | None, client: str) -> None:
-        if identity is None:
+        if identity is None or digest_in(identity.jti) is not None:  # a handle from a list is no token
             return
         if not self._stored:
             if identity.expires_at is not None and identity.verified:

@@ -17,6 +17,7 @@ from asgi_infra.middleware.client_auth import client_secret_basic
 from asgi_infra.middleware.token_endpoints import token_endpoints
 from asgi_infra.testing import Driven, drive, http_scope, run, websocket_scope
 from asgi_infra.tokens import InMemoryTokenStore
+from asgi_infra.tokens.identifiers import Hashing, handle_of
 from asgi_infra.tokens.identity import InvalidTokenError, TokenIdentity
 
 SECRET = "an-example-secret"
@@ -138,6 +139,17 @@ async def test_a_used_token_takes_its_family_along():
 @pytest.mark.parametrize("token", ["unknown", "x" * 10_000, "ä", "\x00"])
 async def test_a_token_that_is_not_known_is_revoked_already(token):
     assert (await Setup().ask("/revoke", token)).status == 200
+
+
+@pytest.mark.anyio
+async def test_a_handle_from_a_list_of_devices_is_no_token():
+    setup = Setup()
+    token = await setup.issue(client_id="till")
+    handle = handle_of(Hashing().digest(token.jti))
+    assert (await setup.ask("/revoke", handle)).status == 200
+    assert await setup.introspect(handle) == {"active": False}
+    assert await setup.store.get(token.jti) is not None
+    assert await setup.store.revoke(handle)
 
 
 @pytest.mark.anyio
