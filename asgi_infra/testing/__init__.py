@@ -13,14 +13,17 @@ from asgi_infra.testing.driver import Driven, drive, http_scope, run, websocket_
 from asgi_infra.testing.proxy import CuttingProxy
 
 if TYPE_CHECKING:
+    from asgi_infra.testing.audit import AuditLoggerContract
     from asgi_infra.testing.tokens import LostRepliesContract, TokenStoreContract
 
 _HOME_OF = {
+    "AuditLoggerContract": "asgi_infra.testing.audit",
     "LostRepliesContract": "asgi_infra.testing.tokens",
     "TokenStoreContract": "asgi_infra.testing.tokens",
 }
 
 __all__ = [
+    "AuditLoggerContract",
     "CuttingProxy",
     "Driven",
     "LostRepliesContract",

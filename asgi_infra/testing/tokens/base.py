@@ -34,6 +34,15 @@ class Issue(Protocol):
     def __call__(self, user_id: str = ALICE, *, lifetime: float = 3600, **values: Any) -> StoredToken: ...
 
 
+def issuing(clock: ManualClock) -> Issue:
+    """Return a function that makes tokens by a clock."""
+
+    def issue(user_id: str = ALICE, *, lifetime: float = 3600, **values: Any) -> StoredToken:
+        return StoredToken.issue(user_id, lifetime=timedelta(seconds=lifetime), clock=clock, **values)
+
+    return issue
+
+
 class StoreTests:
     """The fixtures, and what a backend's own test class overrides; see `TokenStoreContract`."""
 
@@ -59,11 +68,7 @@ class StoreTests:
     @pytest.fixture
     def issue(self, clock: ManualClock) -> Issue:
         """Makes tokens for the test."""
-
-        def issue(user_id: str = ALICE, *, lifetime: float = 3600, **values: Any) -> StoredToken:
-            return StoredToken.issue(user_id, lifetime=timedelta(seconds=lifetime), clock=clock, **values)
-
-        return issue
+        return issuing(clock)
 
     @pytest.fixture
     async def make_store(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,20 @@ class Lifetimes(StoreTests):
         assert not await store.revoke(token.jti)
         assert await store.revoke_family(token.family_id) == 0
         assert await store.revoke_all_for_user(ALICE) == 0
+
+    async def test_a_token_may_be_good_for_all_time_there_is(
+        self, make_store: MakeStore, issue: Issue, clock: ManualClock
+    ) -> None:
+        token = issue().replaced(expires_at=datetime.max.replace(tzinfo=UTC))
+        store = make_store(touch_interval=0)
+        await store.save(token)
+        assert await store.get(token.jti) == token
+        clock.advance(900 * 365 * 86400)
+        assert await store.touch(token.jti)
+        rotation = await store.rotate(token.jti, issue().replaced(expires_at=token.expires_at))
+        assert rotation.token is not None
+        assert await store.get(rotation.token.jti) == rotation.token
+        assert await store.revoke_all_for_user(ALICE) == 1
 
     async def test_an_expired_token_can_not_be_rotated(
         self, store: TokenStore, issue: Issue, clock: ManualClock

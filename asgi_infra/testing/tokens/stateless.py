@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,11 @@ class Stateless(StoreTests):
     async def test_a_deny_entry_outlives_years(self, store: TokenStore, clock: ManualClock) -> None:
         await store.deny("denied", clock.after(9 * 365 * 86400))
         clock.advance(9 * 365 * 86400 - 1)
+        assert await store.is_denied("denied")
+
+    async def test_a_token_without_an_end_is_denied_without_an_end(self, store: TokenStore, clock: ManualClock) -> None:
+        await store.deny("denied", datetime.max.replace(tzinfo=UTC))
+        clock.advance(900 * 365 * 86400)
         assert await store.is_denied("denied")
 
     async def test_a_clock_that_is_set_back_brings_no_denied_token_back(
