@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from asgi_infra._version import __version__
 
 if TYPE_CHECKING:
+    from asgi_infra.audit import open_audit_logger
     from asgi_infra.context import bind, get_client_address, get_request_id, get_user_id
     from asgi_infra.errors import (
         AuditError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from asgi_infra.tokens import open_token_store
 
 _HOMES = {
+    "asgi_infra.audit": ("open_audit_logger",),
     "asgi_infra.context": ("bind", "get_client_address", "get_request_id", "get_user_id"),
     "asgi_infra.errors": (
         "AuditError",
@@ -105,6 +107,7 @@ __all__ = [
     "init_telemetry",
     "install",
     "metrics_app",
+    "open_audit_logger",
     "open_token_store",
     "publish_routes",
     "shutdown_telemetry",
