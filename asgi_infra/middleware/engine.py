@@ -19,7 +19,7 @@ from asgi_infra.paths import PathRules, app_path
 from asgi_infra.shutdown import flushing_send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp, Receive, Scope, Send
@@ -75,12 +75,14 @@ class Observer:
         """
         return None
 
-    async def settle(self, exchange: Exchange) -> None:
-        """Awaited after the application has returned, raised or was cancelled, whichever gate refused.
+    def settle(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """Called after the application has returned, raised or was cancelled, whichever gate refused.
 
-        It runs through cancellations, up to `settle_timeout`, in a task of its own where that is needed; the context is
-        that of the exchange. Not awaited when the exchange is abandoned with its event loop.
+        What it returns is awaited, through cancellations, up to `settle_timeout`, in a task of its own where that is
+        needed; the context is that of the exchange. An `async def` is as good, but where most exchanges have nothing
+        to settle, `None` costs nothing. Not called when the exchange is abandoned with its event loop.
         """
+        return None
 
     def end(self, exchange: Exchange) -> None:
         """Called once, when the exchange is over and everything about it is known."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asgi_infra.types import ASGIApp, Scope
 
     Admit: TypeAlias = Callable[[Exchange, Scope], Coroutine[Any, Any, ASGIApp | None]]
-    Settle: TypeAlias = Callable[[Exchange], Coroutine[Any, Any, None]]
+    Settle: TypeAlias = Callable[[Exchange], Coroutine[Any, Any, None] | None]
 
 _TO_GIVE_UP = 1.0  # seconds
 
@@ -60,11 +60,19 @@ async def settle(settles: Sequence[Settle], exchange: Exchange) -> None:
     cancelled: asyncio.CancelledError | None = None
     for method in settles:
         seconds: float = getattr(method, "__self__").settle_timeout  # noqa: B009
+        error: BaseException | None
+        try:
+            work = method(exchange)
+        except Exception as exc:  # noqa: BLE001
+            faults.record(place(method), exc)
+            continue
+        if work is None:
+            continue
         if _in_asyncio_task():
-            error, cancellation = await _settle_in_task(method(exchange), seconds)
+            error, cancellation = await _settle_in_task(work, seconds)
             cancelled = cancellation or cancelled
         else:
-            error = await _settle_in_scope(method(exchange), seconds)
+            error = await _settle_in_scope(work, seconds)
         if error is not None:
             faults.record(place(method), error)
     if cancelled is not None:

@@ -23,7 +23,7 @@ from asgi_infra.tokens.identity import CredentialsError, InvalidTokenError, Malf
 from asgi_infra.tokens.presented import BearerTokens, CookieToken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from contextvars import Token
 
     from prometheus_client import CollectorRegistry
@@ -129,14 +129,21 @@ class Tokens(Observer):
         self._bind(exchange, scope, identity if answer.stored is None else with_stored(identity, answer.stored))
         return None
 
-    async def settle(self, exchange: Exchange) -> None:
-        for identity, _ in _admitted(exchange, self):
-            token = identity.stored
-            if not self._touches or token is None:
-                continue
-            idle = (self._clock() - (token.last_used_at or token.issued_at)).total_seconds()
-            if idle >= self._store.touch_interval:
-                await self._store.touch(identity.jti, user_id=token.user_id)
+    def settle(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        if not self._touches:
+            return None
+        now, interval = self._clock(), self._store.touch_interval
+        due = [
+            (identity.jti, token.user_id)
+            for identity, _ in _admitted(exchange, self)
+            if (token := identity.stored) is not None
+            and (now - (token.last_used_at or token.issued_at)).total_seconds() >= interval
+        ]
+        return self._touch(due) if due else None
+
+    async def _touch(self, due: list[tuple[str, str]]) -> None:
+        for jti, user_id in due:
+            await self._store.touch(jti, user_id=user_id)
 
     def close(self, exchange: Exchange) -> None:
         for _, bound in reversed(_admitted(exchange, self)):

@@ -323,6 +323,22 @@ async def test_an_error_while_it_settles_is_counted_and_changes_nothing():
     assert broken.calls[-1] == "close tokens"
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("raises", [False, True])
+async def test_an_observer_may_say_at_once_that_there_is_nothing_to_settle(raises):
+    class Brief(Gate):
+        def settle(self, exchange: Any) -> None:  # type: ignore[override]
+            self.log.append("settle tokens")
+            if raises:
+                raise LookupError("broken on purpose")
+
+    before, brief = faults_at("tokens.settle"), Brief()
+    driven = await drive(Engine(Asked(), [brief]))
+    assert (driven.status, driven.error) == (200, None)
+    assert brief.calls[-2:] == ["settle tokens", "close tokens"]
+    assert faults_at("tokens.settle") == before + raises
+
+
 def test_an_abandoned_exchange_is_closed_without_waiting():
     gate = Gate()
 
