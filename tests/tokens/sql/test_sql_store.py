@@ -194,10 +194,9 @@ async def test_no_identifier_is_in_the_file(sqlite_url, tmp_path, clock) -> None
 # Plans
 
 
-async def test_the_statements_of_requests_use_indexes(make, clock) -> None:
-    async with make(max_sessions=5) as store:
+async def test_the_statements_of_requests_use_indexes(engine, prefix, clock) -> None:
+    async with SQLTokenStore(engine, table_prefix=prefix, clock=clock, max_sessions=5) as store:
         plans = []
-        engine = store._own_engine()
         explain = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
         seen = set()
 
@@ -223,7 +222,8 @@ async def test_the_statements_of_requests_use_indexes(make, clock) -> None:
         await every_operation()
         if engine.dialect.name == "postgresql":
             # small tables are read whole whatever their indexes
-            await change(store, "ALTER ROLE postgres SET enable_seqscan = off")
+            async with engine.begin() as connection:
+                await connection.execute(text("ALTER ROLE postgres SET enable_seqscan = off"))
             await engine.dispose()
 
         @event.listens_for(engine.sync_engine, "before_cursor_execute")
@@ -238,7 +238,8 @@ async def test_the_statements_of_requests_use_indexes(make, clock) -> None:
             await every_operation()
         finally:
             if engine.dialect.name == "postgresql":
-                await change(store, "ALTER ROLE postgres RESET enable_seqscan")
+                async with engine.begin() as connection:
+                    await connection.execute(text("ALTER ROLE postgres RESET enable_seqscan"))
         assert len(plans) >= 17
         for statement, plan in plans:
             assert "Seq Scan" not in plan, f"{statement}\n{plan}"

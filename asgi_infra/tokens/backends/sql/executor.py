@@ -7,7 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 from asgi_infra.database.engine import SQLITE_BEGIN
 from asgi_infra.database.retry import Backoff
 from asgi_infra.database.shield import run_to_end
+from asgi_infra.tokens.backends.sql.direct import DirectConnection, Plans
 from asgi_infra.tokens.backends.sql.failures import Phase, is_passing, raise_told
 from asgi_infra.tokens.errors import OutcomeUnknownError, StoreUnavailableError
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BACKOFF = Backoff(attempts=5, base=0.02, longest=0.3)
+_BACKOFF = Backoff(attempts=8, base=0.02, longest=0.5)
 _CLEANUP_SECONDS = 0.5
 
 
@@ -133,6 +134,7 @@ class _Home:
         self.one_connection = isinstance(engine.pool, StaticPool)
         # SQLite lets waiting writers sleep; in one process they can wait for each other in order
         self.writers = asyncio.Lock()
+        self.plans = Plans(self.sync) if owned and not self.sqlite else None
         if not self.sqlite:
             self.single = self.sync.execution_options(isolation_level="AUTOCOMMIT")
         elif owned:
@@ -171,9 +173,23 @@ class _Transaction:
                 home.writers.release()
 
     def _alone(self) -> None:
+        if self._home.plans is not None:
+            self._directly(self._home.plans)
+            return
         with self._home.single.connect() as connection:
             self.phase = Phase.WORKING if self._mode is Mode.READ else Phase.COMMITTING
             self.result = self._work(connection)
+
+    def _directly(self, plans: Plans) -> None:
+        pooled = self._home.sync.raw_connection()
+        connection: Any = pooled.dbapi_connection
+        try:
+            connection.autocommit = True
+            self.phase = Phase.WORKING if self._mode is Mode.READ else Phase.COMMITTING
+            self.result = self._work(cast("Connection", DirectConnection(plans, pooled)))
+        finally:
+            connection.autocommit = False
+            pooled.close()
 
     def _whole(self) -> None:
         with self._home.sync.connect() as connection:

@@ -125,7 +125,8 @@ class SQLTokenStore(TokenStore):
 
         It never commits, and never rolls back further than to where an operation began; what it has done is done when
         you commit. Its time-outs are those of your connection, and it repeats nothing. Locks are held until your
-        transaction ends, so keep it short, and of two users begin with the one whose name comes first.
+        transaction ends, so keep it short, and of two users begin with the one whose name comes first. On PostgreSQL
+        `max_sessions` is exact at READ COMMITTED, the server's default.
 
         Args:
             transaction: A connection or a session on the store's database. On SQLite the first operation that writes
@@ -318,6 +319,9 @@ def _opened(url: DatabaseURL, database: str, timeout: float, pool: dict[str, Any
         **settings,
         pool_timeout=timeout / 2,
         connect_timeout=timeout,
+        # a third of what a statement costs here
+        tracing=False,
+        slow_query_threshold=None,
         # on PostgreSQL this would be a parameter of the connection, which poolers in between refuse
         lock_timeout=timeout / 2 if url.dialect == "sqlite" else None,
     )
