@@ -47,6 +47,9 @@ class TokenStoreContract(
     returns a new one, on the data of this test: empty when the test begins, and the same for all stores of the test. It
     is pickled for tests with several processes, so `functools.partial` of a function of a module is what to return.
 
+    A subclass that overrides the fixture `store` in its place, with one new store, gets the part of the contract that
+    needs neither options nor a second store nor another clock; the other tests are skipped, and say so.
+
     Attributes:
         shared: Whether stores of one `store_factory` share their data. Tests with several stores, processes or
             keys are skipped where they don't.

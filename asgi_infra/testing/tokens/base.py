@@ -10,11 +10,13 @@ import pytest
 
 from asgi_infra.testing.clock import ManualClock
 from asgi_infra.tokens import StoredToken
+from asgi_infra.tokens.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from asgi_infra.tokens import TokenStore
+    from asgi_infra.tokens.clock import Clock
 
 ALICE = "alice"
 BOB = "bob"
@@ -34,7 +36,7 @@ class Issue(Protocol):
     def __call__(self, user_id: str = ALICE, *, lifetime: float = 3600, **values: Any) -> StoredToken: ...
 
 
-def issuing(clock: ManualClock) -> Issue:
+def issuing(clock: Clock) -> Issue:
     """Return a function that makes tokens by a clock."""
 
     def issue(user_id: str = ALICE, *, lifetime: float = 3600, **values: Any) -> StoredToken:
@@ -55,20 +57,29 @@ class StoreTests:
         """Override it to run on other event loops too."""
         return request.param
 
+    @classmethod
+    def _gives_one_store(cls) -> bool:
+        overridden = {name for each in cls.__mro__[: cls.__mro__.index(StoreTests)] for name in vars(each)}
+        return "store" in overridden and "store_factory" not in overridden
+
     @pytest.fixture
     def store_factory(self) -> Callable[..., TokenStore]:
-        """Must be overridden."""
-        raise TypeError(f"{type(self).__name__} must override the fixture store_factory")
+        """Must be overridden, or `store` for a part of the contract."""
+        if self._gives_one_store():
+            pytest.skip("the test makes stores with options: override the fixture store_factory")
+        raise TypeError(f"{type(self).__name__} must override the fixture store_factory, or store")
 
     @pytest.fixture
     def clock(self) -> ManualClock:
         """The clock of every store of the test."""
+        if self._gives_one_store():
+            pytest.skip("the test moves the store's clock: override the fixture store_factory")
         return ManualClock()
 
     @pytest.fixture
-    def issue(self, clock: ManualClock) -> Issue:
+    def issue(self, request: pytest.FixtureRequest) -> Issue:
         """Makes tokens for the test."""
-        return issuing(clock)
+        return issuing(utc_now if self._gives_one_store() else request.getfixturevalue("clock"))
 
     @pytest.fixture
     async def make_store(
