@@ -15,6 +15,7 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.middleware.exchange import Exchange, place
 from asgi_infra.middleware.gates import admit, settle
 from asgi_infra.middleware.proxies import TrustedProxies
+from asgi_infra.middleware.readings import readings_of
 from asgi_infra.paths import PathRules, app_path
 from asgi_infra.shutdown import flushing_send
 
@@ -41,9 +42,10 @@ class Observer:
     feature: ClassVar[str]
     """The name of the feature, as path rules know it."""
 
-    every: ClassVar[bool] = False
-    """Whether an engine within another one adds its observer also where the outer one has the feature already, since
-    each may demand something else."""
+    guards: ClassVar[bool] = False
+    """Whether the observer guards the application. An engine within another one then adds its observer also where the
+    outer one has the feature, since each may demand something else; and a path skips it only if it does so in whatever
+    way it may be read."""
 
     settle_timeout: float = 5.0
     """For how many seconds `settle` may take."""
@@ -152,6 +154,7 @@ class Engine:
         rules = PathRules.of(exclude)
         self._skipped = rules.skipped if rules else None
         self._proxies = TrustedProxies(trusted_proxies) or None
+        self._guarded = frozenset(observer.feature for observer in observers if observer.guards)
         self._plan = Plan(observers)
         self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
         self._joins: dict[tuple[Plan, Plan], tuple[Plan, Plan]] = {}
@@ -168,7 +171,10 @@ class Engine:
         plan = self._plan
         if self._skipped is not None:
             try:
-                plan = self._plan_without(self._skipped(app_path(scope)))
+                skipped = self._skipped(app_path(scope))
+                if skipped and not self._guarded.isdisjoint(skipped):
+                    skipped = self._without_doubt(skipped, scope, self._skipped)
+                plan = self._plan_without(skipped)
             except Exception as exc:  # noqa: BLE001 - the scope has no path, or one that is no text
                 faults.record("engine.exclude", exc)
             for excluded in plan.excluded:
@@ -223,7 +229,7 @@ class Engine:
             exchange.plan = joined
             missing.start(exchange)
         elif missing.admits:  # a late observer would not be told of the end, but what is behind a gate stays there
-            missing = Plan([observer for observer in missing.observers if observer.every])
+            missing = Plan([observer for observer in missing.observers if observer.guards])
         else:
             missing = _NOBODY
         if scope.get("path") == exchange.path:
@@ -245,7 +251,7 @@ class Engine:
         known = self._joins.get((outer, inner))
         if known is None:
             present = {observer.feature for observer in outer.observers}
-            added = [observer for observer in inner.observers if observer.every or observer.feature not in present]
+            added = [observer for observer in inner.observers if observer.guards or observer.feature not in present]
             known = (Plan([*outer.observers, *added]), Plan(added))
             if len(self._joins) < _MAX_JOINS:
                 self._joins[outer, inner] = known
@@ -263,6 +269,15 @@ class Engine:
                 method(*arguments)
             except Exception as exc:  # noqa: BLE001
                 faults.record(place(method), exc)
+
+    def _without_doubt(
+        self, skipped: frozenset[str], scope: Scope, ask: Callable[[str], frozenset[str]]
+    ) -> frozenset[str]:
+        """Take out what guards the application, unless it is skipped in whatever way the path may be read."""
+        sure = skipped
+        for reading in readings_of(scope):
+            sure &= ask(reading)
+        return sure | (skipped - self._guarded)
 
     def _plan_without(self, skipped: frozenset[str]) -> Plan:
         plan = self._plans.get(skipped)

@@ -1,34 +1,21 @@
-"""Which paths need a token, whichever way the application may read them.
-
-A path that needs none for us, and is one that does for the application, would be a way in. So everything that some
-framework, server or proxy is known to make of a path is tried: if any reading needs a token, the request does.
-"""
+"""Which paths need a token, whichever way the application may read them: if any reading does, the request does."""
 
 from __future__ import annotations
 
 import re
 from threading import Lock
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 from asgi_infra.globs import Matcher, rules_of
+from asgi_infra.middleware.readings import raw_readings, readings
 from asgi_infra.paths import app_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from asgi_infra.globs import Patterns
     from asgi_infra.types import Scope
 
 _MAX_CACHED: Final = 4096
 _MAX_CACHED_PATH: Final = 1024
-_MAX_CURIOUS: Final = 2048  # characters
-_MAX_READINGS: Final = 64
-_PLAIN = re.compile(r"/[\w\-~!$&'()*+,:=@]+(?:[/.][\w\-~!$&'()*+,:=@]+)*", re.ASCII)
-_SLASHES = re.compile("/{2,}")
-_PARAMETERS = re.compile(";[^/]*")
-_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
-_NO_SLASH = "\ue000"  # stands for an encoded slash that is no border of segments
 
 
 class DemandedPaths:
@@ -68,18 +55,13 @@ class DemandedPaths:
         path = app_path(scope)
         known = self._known.get(path)
         if known is None:
-            known = any(map(self._demands, _readings(path)))
+            known = any(map(self._demands, readings(path)))
             if len(path) <= _MAX_CACHED_PATH:
                 with self._lock:
                     if len(self._known) >= _MAX_CACHED:
                         self._known.clear()
                     self._known[path] = known
-        raw = scope.get("raw_path")
-        if known or not raw or b"%" not in raw or not _ENCODED_SLASH.search(raw):
-            return known
-        # Servers decode the slash, and applications that route on the raw path don't.
-        text = unquote(_ENCODED_SLASH.sub(b"%EE%80%80", raw.partition(b"?")[0]).decode("latin-1"))
-        return any(map(self._demands, _readings(app_path({**scope, "path": text}))))
+        return known or any(map(self._demands, raw_readings(scope)))
 
     def _demands(self, path: str) -> bool:
         if not path.startswith("/"):
@@ -91,53 +73,3 @@ class DemandedPaths:
             form.casefold() in self._exact or (self._wild is not None and self._wild.match(form) is not None)
             for form in (path, bare or "/", f"{bare}/")
         )
-
-
-def _readings(path: str) -> Iterator[str]:
-    """Yield a path as it is, and as others may read it; an empty one when that can't be told."""
-    yield path
-    if _PLAIN.fullmatch(path):
-        return
-    if len(path) > _MAX_CURIOUS:
-        yield ""
-        return
-    seen = {path}
-    pending = [path]
-    while pending:
-        form = pending.pop()
-        for change in _CHANGES:
-            reading = change(form)
-            if reading in seen:
-                continue
-            if len(seen) >= _MAX_READINGS:
-                yield ""
-                return
-            seen.add(reading)
-            pending.append(reading)
-            yield reading
-
-
-def _resolved(path: str) -> str:
-    """Return a path with its dot segments resolved (RFC 3986, section 5.2.4)."""
-    kept: list[str] = []
-    segments = path.removeprefix("/").split("/")
-    for segment in segments:
-        if segment == "..":
-            if kept:
-                kept.pop()
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)
-
-
-_CHANGES: Final[tuple[Callable[[str], str], ...]] = (
-    unquote,
-    _resolved,
-    lambda path: path.replace("\\", "/"),
-    lambda path: _SLASHES.sub("/", path),
-    lambda path: _PARAMETERS.sub("", path),
-    lambda path: path.partition("\0")[0],
-)
-"""What becomes of paths on their way, in any order and number."""

@@ -50,7 +50,7 @@ class Tokens(Observer):
     """The check of tokens as a feature; see `TokenMiddleware` for the options."""
 
     feature = "tokens"
-    every: ClassVar[bool] = True
+    guards: ClassVar[bool] = True
 
     def __init__(
         self,

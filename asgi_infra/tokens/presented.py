@@ -52,6 +52,9 @@ class BearerTokens:
 
     ambient: bool = False
 
+    def __repr__(self) -> str:
+        return "BearerTokens()"
+
     def read(self, scope: Scope) -> str | None:
         """Return the token, or `None`; raises what `TokenSource.read` raises."""
         values: list[bytes] = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
@@ -95,6 +98,9 @@ class CookieToken:
         if not isinstance(name, str) or not _COOKIE_NAME.fullmatch(name):
             raise ConfigurationError(f"name must be the name of a cookie, such as '__Host-session', not {shown(name)}")
         self._name = name.encode("ascii")
+
+    def __repr__(self) -> str:
+        return f"CookieToken({self._name.decode()!r})"
 
     def read(self, scope: Scope) -> str | None:
         """Return the token, or `None`; raises what `TokenSource.read` raises."""

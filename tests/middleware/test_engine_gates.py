@@ -52,10 +52,10 @@ class Gate(Observer):
         self.log.append(f"close {self.feature}")
 
 
-class Forgetful(Gate):
+class Guard(Gate):
     """A gate that is asked by every engine."""
 
-    every = True
+    guards = True
 
 
 class Asked:
@@ -381,8 +381,8 @@ async def test_an_inner_engine_leaves_out_a_feature_that_the_outer_one_has():
 
 
 @pytest.mark.anyio
-async def test_a_gate_that_every_engine_asks_is_asked_again_further_in():
-    app, outer, inner = Asked(), Forgetful(), Forgetful(answer=Refusal(401, "Unauthorized"))
+async def test_a_guard_is_asked_by_every_engine():
+    app, outer, inner = Asked(), Guard(), Guard(answer=Refusal(401, "Unauthorized"))
     driven = await drive(Engine(Engine(app, [inner]), [outer]))
     assert (driven.status, app.times) == (401, 0)
     assert outer.calls.count("admit tokens") == inner.calls.count("admit tokens") == 1
@@ -390,19 +390,19 @@ async def test_a_gate_that_every_engine_asks_is_asked_again_further_in():
 
 @pytest.mark.anyio
 async def test_an_inner_gate_gets_the_scope_of_its_own_application():
-    inner = Forgetful()
+    inner = Guard()
     engine = Engine(sends(*OK), [inner])
 
     async def mount(scope, receive, send):
         await engine({**scope, "root_path": "/admin"}, receive, send)
 
-    await drive(Engine(mount, [Forgetful()]), http_scope(path="/admin/users"))
+    await drive(Engine(mount, [Guard()]), http_scope(path="/admin/users"))
     assert inner.scopes[0]["root_path"] == "/admin"
 
 
 @pytest.mark.anyio
 async def test_the_application_stays_behind_its_gate_when_the_response_is_over():
-    app, inner = Asked(), Forgetful(raises=LookupError("broken on purpose"))
+    app, inner = Asked(), Guard(raises=LookupError("broken on purpose"))
     engine = Engine(app, [inner])
 
     async def answers_first(scope, receive, send):

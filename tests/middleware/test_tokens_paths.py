@@ -176,6 +176,39 @@ def test_property_15_whatever_is_put_before_it_a_resolved_path_is_seen(path, sec
     assert demand(path + depth + secret)
 
 
+@pytest.mark.parametrize(
+    ("path", "raw", "status"),
+    [
+        ("/static/a.css", None, 200),
+        ("/static/ä 100%.png", None, 200),
+        ("/static//a;b", None, 200),
+        ("/static/../admin", None, 401),
+        ("/static/%2e%2e/admin", None, 401),
+        ("/static/..\\admin", None, 401),
+        ("/static\\..\\admin", None, 401),
+        ("/static/..;/admin", None, 401),
+        ("/static/%252e%252e%252fadmin", None, 401),
+        ("/static/a", b"/static%2Fa", 401),
+        ("/static/../admin", b"/static%2f..%2fadmin", 401),
+    ],
+)
+def test_an_excluded_path_is_one_in_every_reading(path, raw, status):
+    raw = quote(path).encode() if raw is None else raw
+    guard = guarded(Visited(), InMemoryTokenStore(), exclude=["/static/**", "/health"])
+    assert run(guard, http_scope(path=path, raw_path=raw)).status == status
+
+
+@given(parts=st.lists(pieces, max_size=10), tricks=st.lists(st.sampled_from(TRICKS), max_size=4))
+def test_property_15_no_exclusion_lets_a_spelling_of_another_path_get_past(parts, tricks):
+    path = read = "/static/" + "".join(parts)
+    for trick in tricks:
+        read = trick(read)
+    if re.match(r"/admin(/|$)", read):
+        app = Visited()
+        run(guarded(app, InMemoryTokenStore(), exclude="/static/**"), http_scope(path=path))
+        assert app.users == []
+
+
 @pytest.mark.parametrize("path", ["/static/../admin", "/%61dmin", "//admin", "/admin/", "/ADMIN"])
 @pytest.mark.parametrize("option", [{"optional": OPTIONAL}, {"require": "/admin/**"}, {"exclude": "/static/**"}])
 def test_the_application_is_not_reached(path, option):
