@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
 _HEAD = Struct(">cqqqqHHB")
 _MOMENT = Struct(">q")
+_MOMENTS = Struct(">qq")
 _NEVER = -(2**63)
 _USED = b"U"
 _LIVE = b"L"
-_BUCKETS = 4096
+_BUCKETS = 1024
+_LONGEST = 3_200_000_000_000
 POINTER_BYTES = 8
 
 _FIELDS = ("jti", "user_id", "expires_at", "issued_at", "family_id", "client_id", "last_used_at", "metadata")
@@ -100,6 +102,17 @@ def unpacked_moment(value: bytes) -> int:
         return int(_MOMENT.unpack_from(value)[0])
     except StructError as exc:
         raise corrupt() from exc
+
+
+def unpacked_moments(value: bytes) -> tuple[int, int]:
+    """Return the two times that a value consists of."""
+    first, second = _MOMENTS.unpack(value)
+    return first, second
+
+
+def milliseconds(microseconds: int) -> int:
+    """Return a time to live as servers take it: rounded up, 1 at least, a hundred years at most."""
+    return min(_LONGEST, max(1, -(-microseconds // 1000)))
 
 
 def is_used(value: bytes) -> bool:

@@ -105,8 +105,12 @@ class Routing(ABC):
 class Single(Routing):
     """One server that is where it is."""
 
+    def __init__(self, target: Target, *, timeout: float, pool_size: int) -> None:
+        super().__init__(target, timeout=timeout, pool_size=pool_size)
+        self._only = self._server(target.addresses[0] if target.addresses else None)
+
     def known(self, key: str) -> Server | None:
-        return self._server(self.target.addresses[0] if self.target.addresses else None)
+        return self._only
 
     async def _find(self, until: float) -> None:
         """It is known."""

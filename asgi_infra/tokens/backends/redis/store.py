@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -13,8 +14,9 @@ from asgi_infra.errors import ConfigurationError
 from asgi_infra.options import require_flag, require_integer, require_seconds, shown
 from asgi_infra.tokens.backends.redis import layout as stored
 from asgi_infra.tokens.backends.redis.calls import Calls, Effect, Run
+from asgi_infra.tokens.backends.redis.decoding import Decoder
 from asgi_infra.tokens.backends.redis.layout import Keys
-from asgi_infra.tokens.backends.redis.pointers import Pointers
+from asgi_infra.tokens.backends.redis.places import Places
 from asgi_infra.tokens.backends.redis.probing import probe
 from asgi_infra.tokens.backends.redis.routing import routing_to
 from asgi_infra.tokens.backends.redis.scripts import script
@@ -27,7 +29,6 @@ from asgi_infra.tokens.records import Record, Replaced
 from asgi_infra.tokens.rotation import RotationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from typing import Unpack
 
     from redis.asyncio import Redis, RedisCluster
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 _PREFIX = re.compile(r"[!-z|~]{1,64}")
 _LAYOUTS = ("auto", "fields", "keys")
 _EXACTLY = 1000
-_LONGEST = 3_200_000_000_000
 
 
 class RedisTokenStore(TokenStore):
@@ -102,11 +102,12 @@ class RedisTokenStore(TokenStore):
         _require_durable(durable)
         self._target = target_of(url)
         self._keys = Keys(prefix)
+        self._decoder = Decoder(self._codec)
         self._timeout = float(timeout)
         self._pool_size = pool_size
         self._asked_layout = layout
-        self._layout: Layout = "fields"
         self._pointers = pointers
+        self._use("fields")
         self._durable = durable
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, Calls] = WeakKeyDictionary()
         self._lock = Lock()
@@ -118,7 +119,7 @@ class RedisTokenStore(TokenStore):
 
     async def _open(self) -> None:
         try:
-            self._layout = await probe(self._calls(), self._asked_layout, self._durable)
+            self._use(await probe(self._calls(), self._asked_layout, self._durable))
         except BaseException:
             await self._close()
             raise
@@ -147,14 +148,12 @@ class RedisTokenStore(TokenStore):
     # Tokens
 
     async def _insert(self, record: Record, others: tuple[bytes, ...], now: int) -> int:
-        calls, token = self._calls(), record.token
+        calls, token, places = self._calls(), record.token, self._places
         route = route_of(token.user_id)
-        if self._pointers:
-            left = to_microseconds(token.expires_at) - now
-            if named_route(token.jti) != route:
-                await self._require_unknown(calls, (record.digest, *others), token.jti, route, now)
-                await self._places.set_token(calls, record.digest, route, left)
-            await self._places.set_family(calls, token.family_id, route, left)
+        if named_route(token.jti) != route:
+            await self._require_unknown(calls, (record.digest, *others), token.jti, route, now)
+        await places.note_token(calls, record, now)
+        await places.note_family(calls, record, now, replaced=None)
         most = self._settings.max_sessions
         arguments = (b"" if most is None else most, record.digest, stored.pack(record, self._codec), *others)
         evicted = await calls.run(self._script("insert", route, token.user_id, now, *arguments), Effect.ONCE)
@@ -164,16 +163,8 @@ class RedisTokenStore(TokenStore):
 
     async def _find(self, digests: tuple[bytes, ...], jti: str, user_id: str | None, now: int) -> Record | None:
         calls = self._calls()
-        route = named_route(jti) if user_id is None else route_of(user_id)
-        if route is not None:
-            record = await self._read(calls, route, digests, jti, user_id, now)
-            if record is not None or user_id is not None:
-                return record
-        async for other in self._pointed(calls, digests, route, user_id):
-            record = await self._read(calls, other, digests, jti, user_id, now)
-            if record is not None:
-                return record
-        return None
+        look = partial(self._read, calls, digests, jti, user_id, now)
+        return await self._places.first(calls, digests, jti, user_id, look)
 
     async def _replace(
         self,
@@ -195,41 +186,39 @@ class RedisTokenStore(TokenStore):
             sealed,
             *digests,
         )
-        answer: list[bytes] = [b"unknown"]
-        async for route in self._routes(calls, digests, jti, user_id):
-            if successor is not None and self._pointers and named_route(successor.token.jti) != route:
-                left = to_microseconds(successor.token.expires_at) - now
-                await self._places.set_token(calls, successor.digest, route, left)
+        if successor is not None:
+            await self._places.note_token(calls, successor, now)
+
+        async def look(route: str) -> list[bytes] | None:
             answer = await self._ended(calls, self._script("rotate", route, user_id, now, *arguments, families=True))
-            if answer[0] == b"unknown":
-                continue
-            if answer[0] == b"duplicate":
-                raise DuplicateTokenError("the successor's jti is stored already, for another token")
-            if answer[0] == b"reused":
-                return Replaced(RotationStatus.REUSED, family_id=answer[1].decode(), revoked=int(answer[2]))
-            told = successor.token.jti if successor is not None and answer[0] == b"rotated" else None
-            record = stored.unpack(answer[2], answer[1], self._codec, told)
-            if self._pointers:
-                left = to_microseconds(record.token.expires_at) - now
-                await self._places.set_family(calls, record.token.family_id, route, left)
-            return Replaced(RotationStatus(answer[0].decode()), record, answer[3])
-        return Replaced(RotationStatus.UNKNOWN)
+            return None if answer[0] == b"unknown" else answer
+
+        answer = await self._places.first(calls, digests, jti, user_id, look)
+        if answer is None:
+            return Replaced(RotationStatus.UNKNOWN)
+        if answer[0] == b"duplicate":
+            raise DuplicateTokenError("the successor's jti is stored already, for another token")
+        if answer[0] == b"reused":
+            return Replaced(RotationStatus.REUSED, family_id=answer[1].decode(), revoked=int(answer[2]))
+        status, digest, value, sealed, replaced = answer
+        told = successor.token.jti if successor is not None and status == b"rotated" else None
+        record = stored.unpack(value, digest, self._codec, told)
+        if status == b"rotated":
+            await self._places.note_family(calls, record, now, replaced=stored.unpacked_moments(replaced))
+        return Replaced(RotationStatus(status.decode()), record, sealed)
 
     async def _remove(self, digests: tuple[bytes, ...], jti: str, user_id: str | None, now: int) -> int:
         calls = self._calls()
-        async for route in self._routes(calls, digests, jti, user_id):
+
+        async def look(route: str) -> int | None:
             run = self._script("remove", route, user_id, now, *digests, families=True)
-            removed = int(await self._ended(calls, run))
-            if removed:
-                return removed
-        return 0
+            return int(await self._ended(calls, run)) or None
+
+        return await self._places.first(calls, digests, jti, user_id, look) or 0
 
     async def _remove_family(self, family_id: str, user_id: str | None, now: int) -> int:
         calls = self._calls()
-        if user_id is not None:
-            route: str | None = route_of(user_id)
-        else:
-            route = await self._places.to_family(calls, family_id) if self._pointers else None
+        route = await self._places.of_family(calls, family_id, user_id)
         if route is None:
             return 0
         run = self._script("remove_family", route, user_id, now, family_id, families=True)
@@ -268,7 +257,7 @@ class RedisTokenStore(TokenStore):
     # Tokens that are not stored
 
     async def _deny(self, digest: bytes, until: int, now: int) -> None:
-        arguments = (until, stored.packed_moment(until), _milliseconds(until - now))
+        arguments = (until, stored.packed_moment(until), stored.milliseconds(until - now))
         await self._ended(self._calls(), Run(script("deny"), (self._keys.denied(digest),), arguments))
 
     async def _is_denied(self, digests: tuple[bytes, ...], now: int) -> bool:
@@ -280,7 +269,14 @@ class RedisTokenStore(TokenStore):
         return False
 
     async def _set_generation(self, user_id: str, fresh: str, until: int, renew: bool, now: int) -> str:
-        arguments = (fresh, until, stored.packed_moment(until), _milliseconds(until - now), now, b"1" if renew else b"")
+        arguments = (
+            fresh,
+            until,
+            stored.packed_moment(until),
+            stored.milliseconds(until - now),
+            now,
+            b"1" if renew else b"",
+        )
         run = Run(script("generation"), (self._keys.generation(route_of(user_id)),), arguments)
         calls = self._calls()
         answer = await (self._ended(calls, run) if renew else calls.run(run, Effect.REPEATABLE))
@@ -294,9 +290,9 @@ class RedisTokenStore(TokenStore):
 
     # How they do it
 
-    @property
-    def _places(self) -> Pointers:
-        return Pointers(self._keys, in_fields=self._layout == "fields")
+    def _use(self, layout: Layout) -> None:
+        self._layout = layout
+        self._places = Places(self._keys, in_fields=layout == "fields", pointers=self._pointers)
 
     def _calls(self) -> Calls:
         loop = asyncio.get_running_loop()
@@ -336,41 +332,26 @@ class RedisTokenStore(TokenStore):
         return answer
 
     async def _read(
-        self, calls: Calls, route: str, digests: tuple[bytes, ...], jti: str, user_id: str | None, now: int
+        self, calls: Calls, digests: tuple[bytes, ...], jti: str, user_id: str | None, now: int, route: str
     ) -> Record | None:
         key = self._keys.user(route)
         for digest in digests:
             value = await calls.read(key, digest)
             if value is None or stored.is_used(value):
                 continue
-            record = stored.unpack(value, digest, self._codec, jti)
+            record = self._decoder.decoded(value, digest, jti)
             live = record.deadline(self._settings) > now and user_id in (None, record.token.user_id)
             return record if live else None
         return None
 
-    async def _routes(
-        self, calls: Calls, digests: tuple[bytes, ...], jti: str, user_id: str | None
-    ) -> AsyncIterator[str]:
-        route = named_route(jti) if user_id is None else route_of(user_id)
-        if route is not None:
-            yield route
-        async for other in self._pointed(calls, digests, route, user_id):
-            yield other
-
-    async def _pointed(
-        self, calls: Calls, digests: tuple[bytes, ...], tried: str | None, user_id: str | None
-    ) -> AsyncIterator[str]:
-        if user_id is None and self._pointers:
-            for digest in digests:
-                route = await self._places.to_token(calls, digest)
-                if route is not None and route != tried:
-                    yield route
-
     async def _require_unknown(self, calls: Calls, digests: tuple[bytes, ...], jti: str, route: str, now: int) -> None:
         """Refuse an identifier that another user's token has; the script refuses that of this user's."""
-        async for other in self._routes(calls, digests, jti, None):
-            if other != route and await self._read(calls, other, digests, jti, None, now) is not None:
-                raise DuplicateTokenError("a token with this jti is stored already")
+
+        async def look(other: str) -> Record | None:
+            return None if other == route else await self._read(calls, digests, jti, None, now, other)
+
+        if await self._places.first(calls, digests, jti, None, look) is not None:
+            raise DuplicateTokenError("a token with this jti is stored already")
 
 
 def _require_durable(durable: object) -> None:
@@ -383,10 +364,6 @@ def _require_durable(durable: object) -> None:
         )
     if numbers[0] > 1:
         raise ConfigurationError("durable must begin with 0 or 1: the server has one disk of its own")
-
-
-def _milliseconds(microseconds: int) -> int:
-    return min(_LONGEST, max(1, -(-microseconds // 1000)))
 
 
 def _text(value: bytes) -> str:
