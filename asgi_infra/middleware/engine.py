@@ -42,7 +42,7 @@ class Observer:
     feature: ClassVar[str]
     """The name of the feature, as path rules know it."""
 
-    guards: ClassVar[bool] = False
+    every: ClassVar[bool] = False
     """Whether the observer guards the application. An engine within another one then adds its observer also where the
     outer one has the feature, since each may demand something else; and a path skips it only if it does so in whatever
     way it may be read."""
@@ -154,7 +154,7 @@ class Engine:
         rules = PathRules.of(exclude)
         self._skipped = rules.skipped if rules else None
         self._proxies = TrustedProxies(trusted_proxies) or None
-        self._guarded = frozenset(observer.feature for observer in observers if observer.guards)
+        self._guarded = frozenset(observer.feature for observer in observers if observer.every)
         self._plan = Plan(observers)
         self._plans: dict[frozenset[str], Plan] = {frozenset(): self._plan}
         self._joins: dict[tuple[Plan, Plan], tuple[Plan, Plan]] = {}
@@ -229,7 +229,7 @@ class Engine:
             exchange.plan = joined
             missing.start(exchange)
         elif missing.admits:  # a late observer would not be told of the end, but what is behind a gate stays there
-            missing = Plan([observer for observer in missing.observers if observer.guards])
+            missing = Plan([observer for observer in missing.observers if observer.every])
         else:
             missing = _NOBODY
         if scope.get("path") == exchange.path:
@@ -251,7 +251,7 @@ class Engine:
         known = self._joins.get((outer, inner))
         if known is None:
             present = {observer.feature for observer in outer.observers}
-            added = [observer for observer in inner.observers if observer.guards or observer.feature not in present]
+            added = [observer for observer in inner.observers if observer.every or observer.feature not in present]
             known = (Plan([*outer.observers, *added]), Plan(added))
             if len(self._joins) < _MAX_JOINS:
                 self._joins[outer, inner] = known

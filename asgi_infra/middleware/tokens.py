@@ -50,7 +50,7 @@ class Tokens(Observer):
     """The check of tokens as a feature; see `TokenMiddleware` for the options."""
 
     feature = "tokens"
-    guards: ClassVar[bool] = True
+    every: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ class Gate(Observer):
 class Guard(Gate):
     """A gate that is asked by every engine."""
 
-    guards = True
+    every = True
 
 
 class Asked:
