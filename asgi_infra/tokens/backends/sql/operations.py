@@ -124,7 +124,8 @@ class Operations:
 
     def rotate_or_tell(self, connection: Connection, asked: Rotating) -> Replaced:
         """Replace a token, or tell why that can't be done; what follows from that is done too."""
-        if asked.successor is not None:
+        if asked.successor is not None and self.rotates_alone:
+            # that statement does not overwrite a dead row of the same digest, as `_store` does
             connection.execute(self.sql.make_room, {"digest": asked.successor.digest, "now": asked.now})
         record = self.rotate(connection, asked)
         if record is not None:
