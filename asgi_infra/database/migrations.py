@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 DIALECTS = ("sqlite", "postgresql")
 DEFAULT_PREFIX = "asgi_infra_"
 
-_COMPONENTS = {"tokens": "asgi_infra.tokens.backends.sql.schema:MIGRATIONS"}
+_COMPONENTS = {
+    "tokens": "asgi_infra.tokens.backends.sql.schema:MIGRATIONS",
+    "audit": "asgi_infra.audit.backends.sql.schema:MIGRATIONS",
+}
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,31}")
 _TYPES = {"sqlite": ("INTEGER", "TEXT"), "postgresql": ("bigint", "text")}
 _HISTORY = """\

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgi_infra.audit.backends.sql import SQLAuditLogger
+from asgi_infra.testing.audit import AuditLoggerContract
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asgi_infra.audit import AuditLogger
+
+
+class TestSQLAuditLoggerOnSQLite(AuditLoggerContract):
+    persistent = True
+
+    def make_logger(self, place: Path, **options: Any) -> AuditLogger:
+        return SQLAuditLogger(f"sqlite:///{place}.db", **options)
