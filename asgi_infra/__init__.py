@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from asgi_infra.logs import configure_logging
     from asgi_infra.middleware.access_log import AccessLog, AccessLogMiddleware
+    from asgi_infra.middleware.client_auth import client_secret_basic
     from asgi_infra.middleware.hooks import publish_routes
     from asgi_infra.middleware.install import install
     from asgi_infra.middleware.metrics import Metrics, MetricsMiddleware
@@ -59,6 +60,7 @@ _HOMES = {
     ),
     "asgi_infra.logs": ("configure_logging",),
     "asgi_infra.middleware.access_log": ("AccessLog", "AccessLogMiddleware"),
+    "asgi_infra.middleware.client_auth": ("client_secret_basic",),
     "asgi_infra.middleware.hooks": ("publish_routes",),
     "asgi_infra.middleware.install": ("install",),
     "asgi_infra.middleware.metrics": ("Metrics", "MetricsMiddleware"),
@@ -97,6 +99,7 @@ __all__ = [
     "TracingMiddleware",
     "__version__",
     "bind",
+    "client_secret_basic",
     "configure_logging",
     "forward_request_id",
     "get_client_address",

@@ -22,8 +22,15 @@ from asgi_infra.tokens.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from asgi_infra.tokens.identity import (
+    CredentialsError,
+    InvalidTokenError,
+    MalformedCredentialsError,
+    TokenIdentity,
+)
 from asgi_infra.tokens.model import StoredToken
 from asgi_infra.tokens.opening import open_token_store
+from asgi_infra.tokens.presented import BearerTokens, CookieToken
 from asgi_infra.tokens.rotation import Rotation, RotationStatus
 from asgi_infra.tokens.stats import StoreStats
 
@@ -31,13 +38,25 @@ if TYPE_CHECKING:
     from asgi_infra.tokens.backends.memory import InMemoryTokenStore
     from asgi_infra.tokens.backends.redis import RedisTokenStore
     from asgi_infra.tokens.backends.sql import SQLTokenStore
+    from asgi_infra.tokens.jwt import JWTVerifier
 
-_BACKENDS = {"InMemoryTokenStore": "memory", "RedisTokenStore": "redis", "SQLTokenStore": "sql"}
+_HOMES = {
+    "InMemoryTokenStore": "backends.memory",
+    "JWTVerifier": "jwt",
+    "RedisTokenStore": "backends.redis",
+    "SQLTokenStore": "backends.sql",
+}
 
 __all__ = [
+    "BearerTokens",
+    "CookieToken",
     "CorruptRecordError",
+    "CredentialsError",
     "DuplicateTokenError",
     "InMemoryTokenStore",
+    "InvalidTokenError",
+    "JWTVerifier",
+    "MalformedCredentialsError",
     "OutcomeUnknownError",
     "RedisTokenStore",
     "Rotation",
@@ -48,6 +67,7 @@ __all__ = [
     "StoreStats",
     "StoreUnavailableError",
     "StoredToken",
+    "TokenIdentity",
     "TokenStore",
     "TokenStoreError",
     "open_token_store",
@@ -55,10 +75,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    home = _BACKENDS.get(name)
+    home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.backends.{home}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
     return value
 
 

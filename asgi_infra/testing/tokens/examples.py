@@ -278,10 +278,11 @@ class Examples(StoreTests):
 
     async def test_the_counters_add_up(self, make_store: MakeStore, issue: Issue, clock: ManualClock) -> None:
         store = make_store(max_sessions=3, grace=5)
-        tokens = [issue() for _ in range(4)]
-        for token in tokens:
-            await store.save(token)
-            clock.advance(0.001)
+        tokens = []
+        for _ in range(4):
+            tokens.append(issue())
+            await store.save(tokens[-1])
+            clock.advance(0.001)  # else chance decides which of them was issued first
         with pytest.raises(DuplicateTokenError):
             await store.save(tokens[-1])
         await store.rotate(tokens[-1].jti, issue())
