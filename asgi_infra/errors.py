@@ -7,6 +7,7 @@ InfrastructureError
 ├── TelemetryError          the telemetry set-up failed
 ├── DatabaseError           a database operation failed
 ├── TokenStoreError         a token store operation failed
+├── CredentialsError        what a request presents as its token is no good (asgi_infra.tokens)
 └── AuditError              an audit operation failed
 ```
 
