@@ -297,3 +297,19 @@ class TestOnACluster:
             dead.start()
             cluster.wait_until_ok()
             await store.save(issue(tokens[dead.port].user_id))
+
+    async def test_nodes_that_send_each_other_every_call_are_given_up_in_time(self, cluster, prefix):
+        async with RedisTokenStore(cluster.url(), prefix=prefix, timeout=0.5, pointers=False) as store:
+            await store.ping()
+            key = f"{prefix}:u:{{{route_of('alice')}}}"
+            owner = cluster.server_of(key)
+            other, third = (server for server in cluster.servers if server is not owner)
+            slot = owner.call("CLUSTER", "KEYSLOT", key)
+            owner.call("CLUSTER", "SETSLOT", slot, "NODE", cluster.identity(other))
+            other.call("CLUSTER", "SETSLOT", slot, "NODE", cluster.identity(third))
+            try:
+                with pytest.raises(StoreUnavailableError, match="refused"):
+                    await store.save(issue())
+            finally:
+                for server in cluster.servers:
+                    server.call("CLUSTER", "SETSLOT", slot, "NODE", cluster.identity(owner))

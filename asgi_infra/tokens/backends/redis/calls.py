@@ -11,6 +11,7 @@ from asgi_infra.tokens.backends.redis.driver import exceptions
 from asgi_infra.tokens.backends.redis.layout import corrupt
 from asgi_infra.tokens.backends.redis.node import AttemptError, Command, Stage
 from asgi_infra.tokens.backends.redis.reads import read_command
+from asgi_infra.tokens.backends.redis.routing import Redirection
 from asgi_infra.tokens.errors import OutcomeUnknownError, StoreFullError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.2
+_MOST_HOPS = 5
 # The server refused, and may not in a moment: the beginning of what it says, where redis-py has no class for it.
 _PASSING = ("BUSY ", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "TRYAGAIN", "READONLY", "NOREPLICAS", "FAILOVER", "-")
 _PASSING_CLASSES = (
@@ -103,8 +105,7 @@ class Calls:
                     if isinstance(answer, Exception):
                         raise AttemptError(Stage.REFUSED, answer)
             except AttemptError as exc:
-                for server in self.routing._servers.values():
-                    self.routing.doubt(server)
+                self.routing.doubt_all()
                 if _is_final(exc) or self._loop.time() + pause >= until:
                     raise self._error(exc, None, Effect.NOTHING) from exc.__cause__
             else:
@@ -115,7 +116,7 @@ class Calls:
     async def _tried(self, key: str, parts: Sequence[Run | Command], effect: Effect, until: float) -> list[Any]:
         pause = _FIRST_PAUSE
         # What waits for disks must not wait for a script that was not there.
-        whole, asking = len(parts) > 1, False
+        whole, asking, hops = len(parts) > 1, False, 0
         lost: AttemptError | None = None
         server: Server | None = None
         while True:
@@ -138,27 +139,23 @@ class Calls:
                 if isinstance(cause, exceptions.NoScriptError):
                     whole = True
                     continue
-                asking = isinstance(cause, exceptions.AskError) and not isinstance(cause, exceptions.MovedError)
-                if asking:
-                    server = self.routing.asked(cause)  # type: ignore[arg-type]
+                to = Redirection.of(cause)
+                if to is not None and hops < _MOST_HOPS:
+                    server, asking, hops = self.routing.redirected(to), to.once, hops + 1
                     continue
                 if server is not None:
                     self._learn(exc, server)
-                server = None
-                if isinstance(cause, exceptions.MovedError):
-                    continue
+                server, asking, hops = None, False, 0
             else:
                 return answers
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _learn(self, error: AttemptError, server: Server) -> None:
-        cause = error.__cause__
-        if isinstance(cause, exceptions.MovedError):
-            self.routing.moved(cause)
-        elif (
-            not isinstance(cause, (exceptions.AskError, exceptions.TryAgainError)) and error.stage is not Stage.WAITING
-        ):
+        to = Redirection.of(error.__cause__)
+        if to is not None:
+            self.routing.redirected(to)
+        elif error.stage is not Stage.WAITING:
             self.routing.doubt(server)
 
     def _error(self, error: AttemptError, lost: AttemptError | None, effect: Effect) -> Exception:
@@ -190,6 +187,6 @@ def _is_final(error: AttemptError) -> bool:
         return True
     if error.stage is not Stage.REFUSED:
         return False
-    if isinstance(cause, (exceptions.NoScriptError, exceptions.AskError, *_PASSING_CLASSES)):
+    if isinstance(cause, (exceptions.NoScriptError, *_PASSING_CLASSES)) or Redirection.of(cause) is not None:
         return False
     return not str(cause).startswith(_PASSING)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgi_infra.tokens.backends.redis.driver import exceptions, key_slot
 from asgi_infra.tokens.backends.redis.node import AttemptError, Node, Stage
@@ -14,7 +15,25 @@ if TYPE_CHECKING:
     from asgi_infra.tokens.backends.redis.targets import Address, Target
 
 _SLOTS = 16384
+_REDIRECTION = re.compile(r"(ASK|MOVED) (\d+) (.*):(\d+)")
 _QUICK = 0.5
+
+
+class Redirection(NamedTuple):
+    """Where a server sends who asks for a slot."""
+
+    once: bool
+    slot: int
+    address: Address
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> Redirection | None:
+        """Return what an error says, or `None`; some versions of redis-py have no classes for these here."""
+        if isinstance(error, exceptions.AskError):
+            address = (str(error.host), int(error.port))
+            return cls(not isinstance(error, exceptions.MovedError), int(error.slot_id), address)
+        match = _REDIRECTION.fullmatch(str(error)) if isinstance(error, exceptions.ResponseError) else None
+        return None if match is None else cls(match[1] == "ASK", int(match[2]), (match[3], int(match[4])))
 
 
 class Server:
@@ -69,13 +88,14 @@ class Routing(ABC):
         """Take note that a server has failed, or is not what it was; here there is no other."""
         return
 
-    def moved(self, error: exceptions.AskError) -> None:
-        """Take note of where a slot has gone; here there are none."""
-        return
+    def redirected(self, to: Redirection) -> Server:
+        """Return the server to ask, just this once or, where a slot has gone there for good, from now on."""
+        return self._server(to.address)
 
-    def asked(self, error: exceptions.AskError) -> Server:
-        """Return the server to ask just this once."""
-        return self._server((str(error.host), int(error.port)))
+    def doubt_all(self) -> None:
+        """Take note that what is known may be wrong."""
+        for server in self._holding():
+            self.doubt(server)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -166,9 +186,11 @@ class Clustered(Routing):
     def doubt(self, server: Server) -> None:
         self._doubtful = True
 
-    def moved(self, error: exceptions.AskError) -> None:
-        # What was a moved slot for one key may be many: ask before long, but serve this one now.
-        self._slots[error.slot_id] = self.asked(error)
+    def redirected(self, to: Redirection) -> Server:
+        server = self._server(to.address)
+        if not to.once:
+            self._slots[to.slot] = server
+        return server
 
     def _holding(self) -> list[Server]:
         return list({id(server): server for server in self._slots if server is not None}.values())
