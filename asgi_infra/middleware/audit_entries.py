@@ -74,11 +74,6 @@ def result_of(exchange: Exchange, error: BaseException | None = None) -> tuple[s
     return "success" if status < 400 else "failure" if status < 500 else "error", None
 
 
-def seconds(duration: float) -> float:
-    """Return seconds to the microsecond."""
-    return int(duration * 1e6 + 0.5) / 1e6
-
-
 def request_details(exchange: Exchange) -> dict[str, Any]:
     """Return what is known of a request from the beginning."""
     details: dict[str, Any] = {"method": exchange.method, "path": exchange.path[:MAX_TEXT]}

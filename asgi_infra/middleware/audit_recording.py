@@ -24,7 +24,6 @@ from asgi_infra.middleware.audit_entries import (
     request_details,
     resource_id,
     result_of,
-    seconds,
     trace_id,
     user_agent,
 )
@@ -166,7 +165,7 @@ class Recording:
         details |= {
             "route": route,
             "status": exchange.status,
-            "duration_s": seconds(duration),
+            "duration_us": int(duration * 1e6),
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
         }

@@ -15,6 +15,7 @@ from asgi_infra.options import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asgi_infra.middleware.audit import Audit
     from asgi_infra.middleware.tokens import Tokens
     from asgi_infra.paths import Exclude
     from asgi_infra.types import ASGIApp
@@ -30,6 +31,7 @@ class InfraOptions(TypedDict, total=False):
     metrics: bool | Metrics
     access_log: bool | AccessLog
     tokens: Tokens | None
+    audit: Audit | None
     trusted_proxies: str | Sequence[str]
 
 
@@ -45,6 +47,8 @@ class InfraMiddleware(Engine):
         metrics: The same, with `Metrics`.
         access_log: The same, with `AccessLog`.
         tokens: A `Tokens` to let in only requests with a token that is good; by default tokens are not looked at.
+        audit: An `Audit` to record requests in an audit log; by default they are not. It comes after `tokens`, so that
+            who made a request is known before it is carried out.
         trusted_proxies: Addresses and networks whose `Forwarded` and `X-Forwarded-*` headers to believe; none by
             default, `"*"` for every peer.
 
@@ -56,6 +60,7 @@ class InfraMiddleware(Engine):
         >>> app.add_middleware(InfraMiddleware, service="shop", exclude=["/health", "/static/**"])
         >>> app = InfraMiddleware(app, access_log=AccessLog(slow=1.0), metrics=False)
         >>> app = InfraMiddleware(app, tokens=Tokens(store, optional=["/login"]))
+        >>> app = InfraMiddleware(app, audit=Audit(logger))
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class InfraMiddleware(Engine):
         metrics: bool | Metrics = True,
         access_log: bool | AccessLog = True,
         tokens: Tokens | None = None,
+        audit: Audit | None = None,
         trusted_proxies: str | Sequence[str] = (),
     ) -> None:
         if service is not None and (not isinstance(service, str) or not service.strip()):
@@ -90,6 +96,12 @@ class InfraMiddleware(Engine):
             if not isinstance(tokens, Tokens):
                 raise ConfigurationError(f"tokens must be None or Tokens(store, ...), not {type(tokens).__name__}")
             observers.append(tokens)
+        if audit is not None:
+            from asgi_infra.middleware.audit import Audit
+
+            if not isinstance(audit, Audit):
+                raise ConfigurationError(f"audit must be None or Audit(logger, ...), not {type(audit).__name__}")
+            observers.append(audit)
         super().__init__(app, observers, exclude=exclude, trusted_proxies=trusted_proxies)
 
 
