@@ -143,9 +143,7 @@ class Appender:
         """Return the receipts of those entries that are stored already."""
         condition, ids = self._database.among("id", {record.entry.id for record in records})
         seqs: Mapping[str, int] = dict(
-
-                await link.fetch(f"SELECT id, seq FROM {self._tables.ids} WHERE {condition}", ids)  # noqa: S608
-
+            await link.fetch(f"SELECT id, seq FROM {self._tables.ids} WHERE {condition}", ids)  # noqa: S608
         )
         receipts: dict[str, Receipt] = {}
         tiles: dict[int, bytes] = {}

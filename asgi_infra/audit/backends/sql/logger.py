@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Self
@@ -11,10 +13,12 @@ from asgi_infra.audit.backends.sql.store import SQLStore
 from asgi_infra.audit.contract import AuditLogger
 from asgi_infra.database.migrations import DEFAULT_PREFIX, require_prefix
 from asgi_infra.database.urls import DatabaseURL
-from asgi_infra.errors import ConfigurationError
+from asgi_infra.errors import ConfigurationError, MissingExtraError
 from asgi_infra.options import require_flag, require_integer, require_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
     from asgi_infra.audit.backends.sql.database import Database
@@ -72,7 +76,9 @@ class SQLAuditLogger(AuditLogger):
         require_prefix("table_prefix", table_prefix)
         require_seconds("sequence_every", sequence_every)
         parsed = DatabaseURL.parse(url, parameter="url")
-        store = SQLStore(_database(parsed, url, table_prefix, timeout, pool_size), migrate=migrate)
+        store = SQLStore(
+            _database(parsed, url, table_prefix, timeout, pool_size, options.get("clock")), migrate=migrate
+        )
         super().__init__(store, **options)
         if key is None and parsed.dialect == "sqlite":
             key = f"{parsed.database}.key"
@@ -139,13 +145,26 @@ class SQLAuditLogger(AuditLogger):
         return load_key(self._key)
 
 
-def _database(parsed: DatabaseURL, url: str, prefix: str, timeout: float, pool_size: int) -> Database:
+def _database(
+    parsed: DatabaseURL,
+    url: str,
+    prefix: str,
+    timeout: float,
+    pool_size: int,
+    clock: Callable[[], datetime] | None,
+) -> Database:
     if parsed.dialect == "sqlite":
         from asgi_infra.audit.backends.sql.sqlite import SQLiteDatabase
 
         if parsed.is_memory or "?" in url:
             raise ConfigurationError("url must be sqlite:/// and the path of a file, without a query")
         return SQLiteDatabase(parsed.database, prefix, timeout=timeout, readers=pool_size)
+    if find_spec("asyncpg") is None:
+        raise MissingExtraError("asyncpg", purpose="SQLAuditLogger on PostgreSQL", extra="postgres")
     from asgi_infra.audit.backends.sql.postgresql import PostgreSQLDatabase
 
-    return PostgreSQLDatabase(parsed, prefix, timeout=timeout, readers=pool_size)
+    return PostgreSQLDatabase(parsed, prefix, timeout=timeout, readers=pool_size, clock=clock or _now)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
