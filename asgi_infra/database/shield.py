@@ -17,7 +17,8 @@ class Ended(NamedTuple):
     Attributes:
         error: What it raised, or `None`; `TimeoutError` where it was given up.
         gave_up: Whether it was stopped before its end.
-        cancelled: The cancellation that reached the caller meanwhile, to be raised afterwards, or `None`.
+        cancelled: The cancellation that reached the caller meanwhile, AnyIO's or asyncio's, to be raised afterwards, or
+            `None`.
     """
 
     error: BaseException | None
@@ -34,28 +35,28 @@ async def run_to_end(work: Coroutine[Any, Any, object], *, grace: float, patient
         patient: Whether the grace begins with the caller's cancellation only; without one the work takes its time.
     """
     task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    deadline = None if patient else loop.time() + grace
     cancelled: asyncio.CancelledError | None = None
-    if patient:
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as exc:
-            cancelled = exc
+    # not shielded, for AnyIO tells a shielded task nothing of its cancellation
+    try:
+        await asyncio.wait({task}, timeout=None if patient else grace)
+    except asyncio.CancelledError as exc:
+        cancelled = exc
     if not task.done():
         # AnyIO repeats its cancellation in every cycle of the loop, a plain asyncio one comes once per call
         with anyio.CancelScope(shield=True):
-            for last in (False, True):
-                cancelled = await _wait(task, grace) or cancelled
-                if task.done() or last:
-                    break
+            cancelled = await _wait(task, deadline or loop.time() + grace) or cancelled
+            if not task.done():
                 task.cancel()
+                cancelled = await _wait(task, loop.time() + grace) or cancelled
     if not task.done() or task.cancelled():
         return Ended(TimeoutError("it was stopped before its end"), gave_up=True, cancelled=cancelled)
     return Ended(task.exception(), gave_up=False, cancelled=cancelled)
 
 
-async def _wait(task: asyncio.Task[object], seconds: float) -> asyncio.CancelledError | None:
+async def _wait(task: asyncio.Task[object], deadline: float) -> asyncio.CancelledError | None:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
     cancelled = None
     while not task.done() and (left := deadline - loop.time()) > 0:
         try:
