@@ -23,6 +23,7 @@ _OPENERS = {
     "postgresql": f"{_BACKENDS}.sql:open_store",
     "redis": f"{_BACKENDS}.redis:open_store",
     "rediss": f"{_BACKENDS}.redis:open_store",
+    "unix": f"{_BACKENDS}.redis:open_store",
     "valkey": f"{_BACKENDS}.redis:open_store",
     "valkeys": f"{_BACKENDS}.redis:open_store",
 }
@@ -37,6 +38,7 @@ def open_token_store(url: str, **options: Any) -> TokenStore:
     | `memory://` | `InMemoryTokenStore` |
     | `sqlite:///tokens.db`, `postgresql://user:password@host/name` | `SQLTokenStore` |
     | `redis://host:6379/0`, `rediss://`, `valkey://`, `valkeys://` | `RedisTokenStore` |
+    | `unix:///run/valkey.sock` | the same, through a socket |
     | `redis+cluster://host1:6379,host2:6379`, `redis+sentinel://host1:26379,host2:26379/service` | the same |
 
     Other packages add schemes through entry points of the group `asgi_infra.token_stores`, which name a callable that
