@@ -103,9 +103,9 @@ def decode(data: bytes, base: int, seq: int, stop: int, at: int = 0) -> list[Fra
             break
         magic, check, leaf_size, private_size, marked, number = _unpack(data, at)
         split = begin + leaf_size
-        leaf = data[begin:split]
-        if number != seq or magic != MAGIC or split > size or crc32(leaf, crc32(data[at + _CHECKED : begin])) != check:
+        if number != seq or magic != MAGIC or split > size or crc32(data[at + _CHECKED : split]) != check:
             break
+        leaf = data[begin:split]
         private: bytes | None = None
         end = split
         if private_size:
@@ -144,7 +144,7 @@ def later_batch(data: bytes, at: int, seq: int) -> bool:
         _, check, leaf_size, _, marked, number = _unpack(data, at)
         if number - (marked & ~LAST) > seq:
             begin = at + HEADER_SIZE
-            if crc32(data[begin : begin + leaf_size], crc32(data[at + _CHECKED : begin])) == check:
+            if crc32(data[at + _CHECKED : begin + leaf_size]) == check:
                 return True
         at = data.find(MAGIC, at + 1)
     return False
@@ -162,6 +162,6 @@ def fault(data: bytes, seq: int) -> str:
         return "the record is cut off"
     if number != seq:
         return f"the record of entry {number} stands here"
-    if crc32(data[HEADER_SIZE:leaf_end], crc32(data[_CHECKED:HEADER_SIZE])) != int.from_bytes(data[4:8], "big"):
+    if crc32(data[_CHECKED:leaf_end]) != int.from_bytes(data[4:8], "big"):
         return "the record is damaged"
     return "the private part is damaged"

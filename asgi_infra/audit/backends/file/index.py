@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections import deque
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from asgi_infra.audit.backends.file.searching import SCHEMA, Search
 from asgi_infra.audit.errors import AuditFullError, AuditUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from asgi_infra.audit.backends.file.frames import Frame
@@ -78,7 +79,7 @@ class Index:
         self._lock = Lock()
         self._idle: deque[sqlite3.Connection] = deque()
         self._inode = 0
-        self._key = b""
+        self._hash: Callable[[str], bytes] = str.encode
 
     def open(self) -> None:
         """Open the file, or make it. Needs the lock.
@@ -94,7 +95,7 @@ class Index:
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 raise IndexLostError("the index has another layout")
-            self._key = connection.execute("SELECT key FROM state").fetchone()[0]
+            self._hash = _hasher(connection.execute("SELECT key FROM state").fetchone()[0])
         self._inode = self.path.stat().st_ino
 
     def remove(self) -> None:
@@ -212,9 +213,6 @@ class Index:
             while self._idle:
                 self._idle.popleft().close()
 
-    def _hash(self, user: str) -> bytes:
-        return blake2b(user.encode(), key=self._key, digest_size=16).digest()
-
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._reading() as connection:
@@ -265,3 +263,7 @@ class Index:
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute("PRAGMA cache_size = -16000")
         return connection
+
+
+def _hasher(key: bytes) -> Callable[[str], bytes]:
+    return lru_cache(4096)(lambda user: blake2b(user.encode(), key=key, digest_size=16).digest())

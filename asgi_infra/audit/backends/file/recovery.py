@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 22
 _NO_END: Final = 1 << 62
 
 
