@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asgi_infra.audit.backends.sql.rows import COLUMNS, head_of, rows_of, staged_record
+from asgi_infra.audit.backends.sql.rows import COLUMNS, as_bytes, head_of, rows_of, staged_record
 from asgi_infra.audit.errors import AuditIntegrityError
 from asgi_infra.audit.proofs.errors import TileError
 from asgi_infra.audit.proofs.merkle import HASH_SIZE
@@ -90,7 +90,7 @@ class Appender:
                 tile.level,
                 tile.index,
             )
-            tiles[tile] = bytes(rows[0][0]) if rows else b""
+            tiles[tile] = as_bytes(rows[0][0]) if rows else b""
         try:
             edge = TileEdge.open(FetchedTiles(tiles), head.size)
         except TileError as exc:
@@ -154,7 +154,7 @@ class Appender:
                     f"SELECT hashes FROM {self._tables.tiles} WHERE level = 0 AND n = ?",  # noqa: S608
                     n,
                 )
-                tiles[n] = bytes(rows[0][0]) if rows else b""
+                tiles[n] = as_bytes(rows[0][0]) if rows else b""
             found = tiles[n][at * HASH_SIZE : (at + 1) * HASH_SIZE]
             if len(found) != HASH_SIZE:
                 raise AuditIntegrityError(f"the hash of entry {seq} is missing")

@@ -125,7 +125,8 @@ class Partitions:
     async def _existing(self, link: Link) -> list[str]:
         rows = await link.fetch(
             "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-            f"WHERE i.inhparent = '{self._parents[0]}'::regclass ORDER BY 1"
+            "WHERE i.inhparent = ?::regclass ORDER BY 1",
+            self._parents[0],
         )
         return [str(row[0]).removeprefix(f"{self._parents[0]}_") for row in rows]
 

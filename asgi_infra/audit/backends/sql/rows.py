@@ -10,7 +10,7 @@ from asgi_infra.audit.errors import AuditIntegrityError
 from asgi_infra.audit.proofs.merkle import HASH_SIZE, CompactRange, leaf_hash
 from asgi_infra.audit.record import Record, Stored, private_fault, unseal
 from asgi_infra.audit.store import Head
-from asgi_infra.errors import AuditError, ConfigurationError
+from asgi_infra.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,7 +61,7 @@ def head_of(rows: Sequence[Row]) -> Head:
     """
     if len(rows) != 1:
         raise AuditIntegrityError("the row that tells where the log stands is missing")
-    size, first, edge = rows[0][:3]
+    size, first, edge = *rows[0][:2], as_bytes(rows[0][2])
     if len(edge) % HASH_SIZE:
         raise AuditIntegrityError("the edge of the tree that the log claims is malformed")
     try:
@@ -77,14 +77,15 @@ def staged_record(position: int, leaf: bytes, private: bytes | None) -> Record:
     Raises:
         AuditIntegrityError: It is not what was staged.
     """
-    stored = Stored(position, leaf, private)
+    stored = Stored(position, as_bytes(leaf), None if private is None else as_bytes(private))
+    problem = private_fault(stored)
+    if problem is not None:
+        raise AuditIntegrityError(f"the staged entry at position {position} was changed: {problem}")
     try:
         entry = unseal(stored).entry
-    except AuditError as exc:
+    except AuditIntegrityError as exc:
         raise AuditIntegrityError(f"the staged entry at position {position} is unreadable") from exc
-    if problem := private_fault(stored):
-        raise AuditIntegrityError(f"the staged entry at position {position} was changed: {problem}")
-    return Record(entry, leaf, private, leaf_hash(leaf))
+    return Record(entry, stored.leaf, stored.private, leaf_hash(stored.leaf))
 
 
 def as_bytes(value: object) -> bytes:
