@@ -6,6 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from typing import TYPE_CHECKING
 
 from asgi_infra._version import __version__
+from asgi_infra.cli.audit.arguments import add_audit
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -14,13 +15,14 @@ SERVERS = ("uvicorn", "granian", "hypercorn")
 """The servers that `run` knows, in the order in which it looks for one."""
 
 _MAIN = """\
-Request ids, traces, metrics and access logs for any ASGI application.
+Request ids, traces, metrics, access logs, tokens and audit logs for any ASGI application.
 
 examples:
   asgi-infra demo                            a small shop to watch: one request, one id in every signal
   asgi-infra run shop:app                    your application with the whole stack, unchanged
   asgi-infra run shop:app -- --log-level warning
   asgi-infra doctor shop:app                 what would double, collide or be missing
+  asgi-infra audit verify /var/log/audit     whether an audit log is as it was written
 """
 _EXITS = """\
 exit codes:
@@ -91,6 +93,7 @@ def build_parser() -> ArgumentParser:
     _add_run(commands)
     _add_demo(commands)
     _add_doctor(commands)
+    add_audit(commands)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""`asgi-infra audit`: read an audit log, and check it."""
