@@ -64,6 +64,10 @@ class DemandedPaths:
         return known or any(map(self._demands, raw_readings(scope)))
 
     def _demands(self, path: str) -> bool:
+        # Routers that end their patterns with `$`, as Starlette's does, take no notice of a newline at the end.
+        return self._demands_as_read(path) or (path[-1:] == "\n" and self._demands_as_read(path[:-1]))
+
+    def _demands_as_read(self, path: str) -> bool:
         if not path.startswith("/"):
             return True
         if self._optional.matches(path):

@@ -9,9 +9,13 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from token_driver import Visited, guarded
 
 from asgi_infra.middleware.token_paths import DemandedPaths
+from asgi_infra.middleware.tokens import TokenMiddleware
 from asgi_infra.testing import http_scope, run
 from asgi_infra.tokens import InMemoryTokenStore
 
@@ -85,10 +89,26 @@ def test_a_path_that_can_be_read_as_one_that_needs_a_token_needs_one(path):
         "/admin;v=1/users",
         "/admin\0/users",
         "/admin%00",
+        "/admin\n",
+        "/admin/\n",
+        "/admin%0A",
+        "/admin\n;v=1",
+        "/x/../admin\n",
     ],
 )
 def test_a_path_that_can_be_read_as_a_required_one_is_required(path):
     assert demand(path, ["/admin/**"], [])
+
+
+def test_a_newline_at_the_end_gets_nobody_past_a_router_that_overlooks_it():
+    async def secret(request):
+        return PlainTextResponse("secret")
+
+    routes = [Route(path, secret) for path in ("/admin", "/ping")]
+    app = TokenMiddleware(Starlette(routes=routes), store=InMemoryTokenStore(), require=["/admin"])
+    assert run(app, http_scope(path="/ping\n")).status == 200
+    assert run(app, http_scope(path="/admin\n")).status == 401
+    assert demand("/admin\n", optional=["/admin?"])
 
 
 @pytest.mark.parametrize("path", ["/", "/shop", "/administration", "/shop/admin"])
@@ -127,6 +147,7 @@ def test_answers_are_kept_and_bounded():
 TRICKS = [
     lambda path: re.sub("/+", "/", path),
     lambda path: path.replace("\\", "/"),
+    lambda path: path.removesuffix("\n"),
     unquote,
     str.lower,
     lambda path: path.rstrip("/") or "/",
@@ -153,13 +174,14 @@ pieces = st.sampled_from(
         "%61",
         "a",
         "%25",
+        "\n",
     ]
 )
 
 
 @given(parts=st.lists(pieces, max_size=10), tricks=st.lists(st.sampled_from(TRICKS), max_size=4))
-@example(parts=["static", "/", "..", ";", "/", "admin"], tricks=[TRICKS[5], TRICKS[6]])
-@example(parts=["static", "\\", "..", "\\", "admin"], tricks=[TRICKS[1], TRICKS[6]])
+@example(parts=["static", "/", "..", ";", "/", "admin"], tricks=[TRICKS[6], TRICKS[7]])
+@example(parts=["static", "\\", "..", "\\", "admin"], tricks=[TRICKS[1], TRICKS[7]])
 def test_property_15_no_spelling_that_becomes_a_required_path_gets_past(parts, tricks):
     path = "/" + "".join(parts)
     read = path
