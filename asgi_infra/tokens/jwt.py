@@ -183,7 +183,7 @@ def _moment(claims: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     # JSON as Python reads it has NaN, which is later than nothing and would never expire.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise InvalidTokenError(f"the token has a {name} that is no time")
     return float(min(value, _LATEST))
 
