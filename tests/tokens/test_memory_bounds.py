@@ -14,6 +14,7 @@ from asgi_infra.tokens import InMemoryTokenStore, StoredToken, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 START = ManualClock()()
 
@@ -109,6 +110,26 @@ async def test_property_06_eviction_order_spares_the_live_while_something_has_ex
     await store.save(issue(10, 1000))
     assert await left(store, tokens) == [0, 2]
     assert (await store.stats()).evicted == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("restored", [False, True])
+async def test_a_full_store_still_answers_who_repeats_a_rotation(restored: bool, tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = InMemoryTokenStore(max_entries=4, clock=clock, snapshot=tmp_path / "tokens")
+    oldest, *others = tokens = [issue(number, 1000) for number in range(4)]
+    await _fill(store, tokens)
+    clock.advance(10)
+    successor = oldest.successor(clock=clock)
+    assert (await store.rotate(oldest.jti, successor)).status == "rotated"
+    if restored:
+        await store.aclose()
+        store = InMemoryTokenStore(max_entries=4, clock=clock, snapshot=tmp_path / "tokens")
+        await store.save(issue(10, 1000))
+    assert (await store.rotate(oldest.jti, successor)).status == "rotated"
+    assert (await store.rotate(oldest.jti, oldest.successor(clock=clock))).status == "superseded"
+    assert await store.get(successor.jti) is not None
+    assert await left(store, others) == ([2] if restored else [1, 2])
 
 
 @pytest.mark.anyio

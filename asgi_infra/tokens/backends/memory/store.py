@@ -106,7 +106,7 @@ class InMemoryTokenStore(TokenStore):
         entries = []
         for digest, data, end, used_at, successor, sealed in taken.entries:
             record = self._codec.unpack(data, digest)
-            entry = Entry(record, end, to_microseconds(record.token.issued_at))
+            entry = Entry(record, end, to_microseconds(record.token.issued_at) if used_at is None else used_at)
             entry.used_at, entry.successor, entry.sealed = used_at, successor, sealed
             entries.append(entry)
         with self._lock:
@@ -175,8 +175,8 @@ class InMemoryTokenStore(TokenStore):
             if self._stored(successor.digest, now) is not None:
                 raise DuplicateTokenError("the successor's jti is stored already, for another token")
             record = entry.record.followed_by(successor, self._settings)
-            entry.used_at, entry.successor, entry.sealed = now, record.digest, sealed
-            table.postpone(entry, now + self._kept)
+            entry.successor, entry.sealed = record.digest, sealed
+            table.use(entry, now, now + self._kept)
             evicted = self._add(record, to_microseconds(record.token.issued_at), now)
             if evicted:
                 self._counts.add("evicted", evicted)

@@ -18,19 +18,19 @@ class Entry:
 
     Attributes:
         record: The token.
-        issued_at: When it was issued, in microseconds of Unix time, as all times here.
+        since: When it was issued or, once it is used, replaced, in microseconds of Unix time, as all times here.
         end: Until when it is good, or, once it is used, kept.
         used_at: When it was replaced, `None` while it is live.
         successor: The digest of what replaced it.
         sealed: What only who presents this token can read: the successor's `jti`.
     """
 
-    __slots__ = ("end", "issued_at", "record", "sealed", "successor", "used_at")
+    __slots__ = ("end", "record", "sealed", "since", "successor", "used_at")
 
-    def __init__(self, record: Record, end: int, issued_at: int) -> None:
+    def __init__(self, record: Record, end: int, since: int) -> None:
         self.record = record
         self.end = end
-        self.issued_at = issued_at
+        self.since = since
         self.used_at: int | None = None
         self.successor: bytes | None = None
         self.sealed = b""
@@ -60,7 +60,7 @@ class Table:
         self.entries[digest] = entry
         self._users.add(token.user_id, digest)
         self._families.add(token.family_id, digest)
-        self._issues.put(entry.issued_at, digest)
+        self._issues.put(entry.since, digest)
         self._ends.put(entry.end, digest)
         if len(self._ends) + len(self._issues) > 4 * len(self.entries) + _SLACK:
             self._rebuild()
@@ -71,6 +71,12 @@ class Table:
         self._ends.put(end, entry.record.digest)
         if len(self._ends) > 3 * len(self.entries) + _SLACK:
             self._rebuild()
+
+    def use(self, entry: Entry, now: int, end: int) -> None:
+        """Note that a token was replaced; in the order of issue it counts as new, for late callers ask for it yet."""
+        entry.used_at = entry.since = now
+        self._issues.put(now, entry.record.digest)
+        self.postpone(entry, end)
 
     def remove(self, digest: bytes) -> None:
         """Remove an entry, if it is there."""
@@ -102,11 +108,11 @@ class Table:
         return dropped
 
     def drop_oldest(self) -> None:
-        """Remove the entry that was issued first."""
+        """Remove the entry that was issued, or replaced, first."""
         while len(self._issues):
-            issued_at, digest = self._issues.pop()
+            since, digest = self._issues.pop()
             entry = self.entries.get(digest)
-            if entry is not None and entry.issued_at == issued_at:
+            if entry is not None and entry.since == since:
                 self.remove(digest)
                 return
 
@@ -115,5 +121,5 @@ class Table:
         self._ends, self._issues = Timeline(), Timeline()
         for end, digest in sorted((entry.end, digest) for digest, entry in self.entries.items()):
             self._ends.put(end, digest)
-        for issued_at, digest in sorted((entry.issued_at, digest) for digest, entry in self.entries.items()):
-            self._issues.put(issued_at, digest)
+        for since, digest in sorted((entry.since, digest) for digest, entry in self.entries.items()):
+            self._issues.put(since, digest)
