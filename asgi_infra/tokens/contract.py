@@ -26,7 +26,7 @@ from asgi_infra.errors import ConfigurationError, TokenStoreError
 from asgi_infra.forks import forks
 from asgi_infra.options import require_integer
 from asgi_infra.tokens.clock import from_microseconds, to_microseconds
-from asgi_infra.tokens.identifiers import seal, unseal
+from asgi_infra.tokens.identifiers import digest_in, seal, unseal
 from asgi_infra.tokens.model import StoredToken, require_identifier
 from asgi_infra.tokens.records import Record
 from asgi_infra.tokens.rotation import Rotation, RotationStatus
@@ -74,25 +74,28 @@ class TokenStore(StatelessTokens):
         """Store a token; when this returns, it is live.
 
         Raises:
-            ConfigurationError: It is no `StoredToken`, or expired.
+            ConfigurationError: It is no `StoredToken`, or expired, or its `jti` has the form of a handle.
             DuplicateTokenError: One with this `jti` is stored already; nothing was changed.
             OutcomeUnknownError: Not to be repeated here: `get` tells whether it is stored.
         """
-        _require_token("token", token)
+        _require_storable("token", token)
         if self._opened_in != forks():
             await self.open()
         now = self._now()
         digests = self._hashing.digests(token.jti)
         record = self._record(token, digests[0], now)
+        evicted = None
         try:
             evicted = await self._insert(record, digests[1:], now)
         except TokenStoreError:
             self._counts.add("failed")
             raise
+        finally:
+            if evicted != 0:  # or nobody knows
+                self._revision = next(self._revisions)
         self._counts.add("saved")
         if evicted:
             self._counts.add("evicted", evicted)
-            self._revision = next(self._revisions)
 
     async def get(self, jti: str, *, user_id: str | None = None) -> StoredToken | None:
         """Return a live token, or `None`.
@@ -142,7 +145,8 @@ class TokenStore(StatelessTokens):
             user_id: Whose it is, if that is known; of `successor` it is.
 
         Raises:
-            ConfigurationError: `successor` is no token, expired, has the same `jti`, or is not of the user `user_id`.
+            ConfigurationError: `successor` is no token, expired, has the same `jti` or that of a handle, or is not
+                of the user `user_id`.
             DuplicateTokenError: The successor's `jti` is stored already, for another token.
         """
         digests = self._lookup(jti)
@@ -155,10 +159,10 @@ class TokenStore(StatelessTokens):
             return Rotation(RotationStatus.UNKNOWN)
         new: StoredToken | None
         if isinstance(successor, StoredToken):
-            new = successor
+            new = _require_storable("successor", successor)
         else:
             found = await self._counted(self._find(digests, jti, user_id, self._now()))
-            new = None if found is None else _require_token("successor", successor(found.token))
+            new = None if found is None else _require_storable("successor", successor(found.token))
         now = self._now()
         if new is None:
             replaced = await self._ending(self._replace(digests, jti, None, b"", user_id, now))
@@ -311,7 +315,9 @@ class TokenStore(StatelessTokens):
         return count
 
 
-def _require_token(name: str, value: object) -> StoredToken:
+def _require_storable(name: str, value: object) -> StoredToken:
     if not isinstance(value, StoredToken):
         raise ConfigurationError(f"{name} must be a StoredToken, not {type(value).__name__}")
+    if value.jti[0] == "~" and digest_in(value.jti) is not None:
+        raise ConfigurationError("jti must not have the form of a handle, as that of a listed token; make a new one")
     return value

@@ -38,6 +38,7 @@ class StoreLife(TokenBackend):
         self._revision = 0
         self._opened_in: int | None = None
         self._closed = False
+        self._ended = False
 
     @property
     def revision(self) -> int:
@@ -67,6 +68,9 @@ class StoreLife(TokenBackend):
         if self._opened_in is None:
             watch()
             await self._counted(self._open())
+            if self._closed:  # meanwhile
+                await self._close_once()
+                raise StoreClosedError("the token store has been closed; open a new one")
             self._opened_in = forks()
         elif self._opened_in != forks():
             raise StoreClosedError("the token store was opened before a fork; open a new one in each process")
@@ -77,7 +81,12 @@ class StoreLife(TokenBackend):
             self._closed = True
             opened, self._opened_in = self._opened_in, None
             if opened is not None and opened == forks():
-                await self._close()
+                await self._close_once()
+
+    async def _close_once(self) -> None:
+        ended, self._ended = self._ended, True
+        if not ended:
+            await self._close()
 
     async def stats(self) -> StoreStats:
         """Return what this store has done since it was opened, and what it holds."""

@@ -8,6 +8,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from asgi_infra.tokens import (
@@ -140,6 +141,45 @@ async def test_a_store_that_was_never_used_is_closed_without_its_backend(clock: 
     await used.aclose()
 
 
+async def test_a_store_that_is_closed_while_it_opens_is_not_used_and_leaves_nothing_open(clock: ManualClock) -> None:
+    class Slow(InMemoryTokenStore):
+        closed = 0
+
+        async def _open(self) -> None:
+            opening.set()
+            await closed.wait()
+
+        async def _close(self) -> None:
+            self.closed += 1
+
+    async def save() -> None:
+        with pytest.raises(StoreClosedError):
+            await store.save(token)
+
+    opening, closed = anyio.Event(), anyio.Event()
+    store, token = Slow(clock=clock), issue(clock)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(save)
+        tasks.start_soon(save)
+        await opening.wait()
+        await store.aclose()
+        closed.set()
+    with pytest.raises(StoreClosedError):
+        await store.get(token.jti)
+    assert store.closed == 1
+
+
+async def test_a_handle_can_not_become_a_jti(clock: ManualClock) -> None:
+    store, token = InMemoryTokenStore(clock=clock), issue(clock)
+    await store.save(token)
+    for handle in ("~" + "A" * 22, "~" + "A" * 22 + ".0123456789abcdef"):
+        with pytest.raises(ValueError, match=r"^jti must not have the form of a handle"):
+            await store.save(issue(clock, jti=handle))
+        with pytest.raises(ValueError, match=r"^jti must not have the form of a handle"):
+            await store.rotate(token.jti, token.successor(jti=handle, clock=clock))
+    await store.save(issue(clock, jti="~" + "A" * 21))
+
+
 async def test_after_a_fork_a_store_says_that_it_belongs_to_another_process(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +229,7 @@ async def test_the_revision_changes_whenever_a_life_may_have_ended(clock: Manual
         clock.advance(1)
         await store.save(issue(clock))
     assert changed()
-    for primitive in ("_remove", "_remove_user", "_remove_family", "_replace"):
+    for primitive in ("_remove", "_remove_user", "_remove_family", "_replace", "_insert"):
         store.failures = {primitive: OutcomeUnknownError("lost")}
         with pytest.raises(OutcomeUnknownError):
             await call(store, primitive, clock)
