@@ -189,11 +189,13 @@ class _Endpoints:
         return await find(self._store, identity)
 
     async def _revoke(self, identity: TokenIdentity | None, client: str) -> None:
-        if identity is None or digest_in(identity.jti) is not None:  # a handle from a list is no token
+        if identity is None:
             return
         if not self._stored:
             if identity.expires_at is not None and identity.verified:
                 await self._store.deny(identity.jti, identity.expires_at)
+            return
+        if digest_in(identity.jti) is not None:  # a handle from a list is no token
             return
         token = await self._store.get(identity.jti, user_id=identity.user_id)
         if token is None:  # unknown, or used before: the family of a used token goes, too

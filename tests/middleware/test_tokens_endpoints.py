@@ -167,6 +167,20 @@ async def test_a_client_can_not_revoke_the_token_of_another():
 
 
 @pytest.mark.anyio
+async def test_a_signed_token_may_have_an_identifier_of_any_form():
+    clock = new_clock()
+    jti = "~" + "A" * 22
+
+    def resolve(token: str) -> TokenIdentity:
+        return TokenIdentity(jti=jti, user_id="alice", verified=True, expires_at=clock.after(60))
+
+    store = Moody(clock=clock)
+    app = token_endpoints(store, authenticate=lambda scope, form: "shop", resolve=resolve, mode="denied")
+    await drive(app, post("/revoke"), body(b"token=signed"))
+    assert await store.is_denied(jti)
+
+
+@pytest.mark.anyio
 async def test_signed_tokens_are_denied_and_described_by_what_they_say():
     clock = new_clock()
 
