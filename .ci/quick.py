@@ -1,12 +1,14 @@
-"""The tests that need nothing but the core, `otel` and `cli`, for other Pythons and for the lowest dependencies."""
+"""The tests that need no framework, for other Pythons and for the lowest dependencies."""
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 os.environ["MAX_EXAMPLES"] = "20"
 
+STORES = [path for path in map(str, sorted(Path("tests/tokens").rglob("test_*.py"))) if "faults" not in path]
 TESTS = [
     "tests/test_context.py",
     "tests/test_errors.py",
@@ -37,6 +39,11 @@ TESTS = [
     "tests/telemetry/test_decorator_generators.py",
     "tests/telemetry/test_provider.py",
     "tests/testing",
+    "tests/audit/proofs",
+    "tests/middleware/test_engine_gates.py",
+    "tests/middleware/test_tokens.py",
+    "tests/middleware/test_tokens_jwt.py",
+    *STORES,
 ]
 
 sys.exit(pytest.main(["-q", "--numprocesses=2", *TESTS]))
