@@ -38,7 +38,7 @@ class StoreLife(TokenBackend):
         self._revision = 0
         self._opened_in: int | None = None
         self._closed = False
-        self._ended = False
+        self._let_go = False
 
     @property
     def revision(self) -> int:
@@ -84,7 +84,7 @@ class StoreLife(TokenBackend):
                 await self._close_once()
 
     async def _close_once(self) -> None:
-        ended, self._ended = self._ended, True
+        ended, self._let_go = self._let_go, True
         if not ended:
             await self._close()
 
