@@ -90,7 +90,7 @@ def staged_record(position: int, leaf: bytes, private: bytes | None) -> Record:
 
 def as_bytes(value: object) -> bytes:
     """Return what should be bytes, and is a text where somebody has changed it by hand in SQLite."""
-    return value if isinstance(value, bytes) else str(value).encode()
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
 
 
 def tells_user(leaf: bytes) -> bool:

@@ -204,7 +204,7 @@ class SQLiteDatabase(Database):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
-        # nobody else's data is read into memory for good, and no checkpoint is due at each hundredth batch
+        connection.text_factory = _text
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         return connection
 
@@ -265,6 +265,11 @@ class SQLiteDatabase(Database):
 def _is_unsure(exc: sqlite3.Error) -> bool:
     """Return whether a commit that failed may have got to the disk all the same."""
     return getattr(exc, "sqlite_errorname", "").startswith("SQLITE_IOERR")
+
+
+def _text(data: bytes) -> str:
+    """Return a text, or what somebody made one by hand, so that `as_bytes` finds it again."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _finish(work: Awaitable[T]) -> T:
