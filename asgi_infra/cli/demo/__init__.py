@@ -13,6 +13,7 @@ from asgi_infra.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
     from asgi_infra.cli.demo.stage import Stage
 
@@ -45,7 +46,7 @@ def execute(options: Namespace) -> int:
         stage = Stage(terminal, listener)
         if options.check:
             return asyncio.run(_check(terminal, stage, options.host, port))
-        _welcome(terminal, options.host, port)
+        _welcome(terminal, options.host, port, stage.ledger.path)
         try:
             asyncio.run(stage.serve())
         except KeyboardInterrupt:
@@ -59,7 +60,7 @@ async def _check(terminal: Terminal, stage: Stage, host: str, port: int) -> int:
     serving = asyncio.ensure_future(stage.serve())
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
-            good = await check(terminal, host, port, tour_steps(), stage.account_of, stage.outputs)
+            good = await check(terminal, host, port, tour_steps(), stage.account_of, stage.outputs, stage.ledger)
     except (TimeoutError, OSError) as exc:
         terminal.line(f"{terminal.paint('fail', 'bold', 'red')}  {type(exc).__name__}: {exc}")
         good = False
@@ -71,11 +72,13 @@ async def _check(terminal: Terminal, stage: Stage, host: str, port: int) -> int:
     return int(not good)
 
 
-def _welcome(terminal: Terminal, host: str, port: int) -> None:
+def _welcome(terminal: Terminal, host: str, port: int, audit: Path | None) -> None:
     paint = terminal.paint
     base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     terminal.line(f"{paint('the shop', 'bold')}     {base}/products")
     terminal.line(f"{paint('its metrics', 'bold')}  {base}/metrics")
+    if audit is not None:
+        terminal.line(f"{paint('its audit', 'bold')}    asgi-infra audit tail -f {audit}")
     terminal.line()
     terminal.line("Take the tour in another terminal; every request shows up here with its id. Ctrl-C ends.")
     for step in tour_steps():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from asgi_infra.cli.demo.accounts import Account
     from asgi_infra.cli.demo.client import Reply
+    from asgi_infra.cli.demo.ledger import Ledger
     from asgi_infra.cli.demo.tour import Step
     from asgi_infra.cli.terminal import Terminal
 
@@ -28,6 +29,7 @@ async def check(
     steps: Sequence[Step],
     account_of: Callable[[str], Account | None],
     outputs: Callable[[], Sequence[str]],
+    ledger: Ledger,
 ) -> bool:
     """Run the tour and write one line a step; return whether everything agreed.
 
@@ -38,6 +40,7 @@ async def check(
         steps: The tour.
         account_of: Returns the account of a request by its id, or `None` as long as there is none.
         outputs: Returns the log lines and spans so far, as they came out.
+        ledger: The shop's audit log.
     """
     good = True
     tokens: list[str] = []
@@ -51,13 +54,20 @@ async def check(
         faults = [*_faults(step, reply, account, metrics), *_leaks(step, reply, told)]
         if any(token in text for token in tokens for text in told):
             faults.append("a token came out")
-        mark = terminal.paint("fail", "bold", "red") if faults else terminal.paint("ok", "bold", "green")
+        faults += [fault async for fault in ledger.faults(step, reply, tokens)]
         terminal.line()
-        terminal.line(f"{mark}  {step.title}: id {reply.request_id} in {_places(step)}")
+        terminal.line(f"{_mark(terminal, good=not faults)}  {step.title}: id {reply.request_id} in {_places(step)}")
         for fault in faults:
             terminal.line(f"    {fault}")
         good = good and not faults
-    return good
+    verifies, verdict = await ledger.verdict()
+    terminal.line()
+    terminal.line(f"{_mark(terminal, good=verifies)}  {verdict}")
+    return good and verifies
+
+
+def _mark(terminal: Terminal, *, good: bool) -> str:
+    return terminal.paint("ok", "bold", "green") if good else terminal.paint("fail", "bold", "red")
 
 
 async def _wait(account_of: Callable[[str], Account | None], request_id: str) -> Account | None:
@@ -77,7 +87,8 @@ def _token_in(reply: Reply) -> list[str]:
 
 
 def _places(step: Step) -> str:
-    return "header, trace and log" if step.websocket else "header, trace, metric and log"
+    places = "header, trace and log" if step.websocket else "header, trace, metric and log"
+    return places if step.recorded is None else f"{places}, and in the audit log"
 
 
 def _faults(step: Step, reply: Reply, account: Account | None, metrics: str) -> Iterator[str]:

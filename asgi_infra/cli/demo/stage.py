@@ -11,6 +11,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from asgi_infra.cli.demo.accounts import Account, Accountant
+from asgi_infra.cli.demo.ledger import Ledger
 from asgi_infra.cli.demo.narrator import Narrator
 from asgi_infra.cli.demo.sessions import OPEN
 from asgi_infra.cli.demo.shop import create_shop
@@ -40,6 +41,9 @@ class Stage:
     Args:
         terminal: Where the requests are shown.
         listener: The socket to serve on.
+
+    Attributes:
+        ledger: The shop's audit log.
     """
 
     def __init__(self, terminal: Terminal, listener: socket.socket) -> None:
@@ -50,6 +54,7 @@ class Stage:
         self._accountant = Accountant(registry, self._on_account, self._narrator.tell_late, self._narrator.tell_line)
         self._set_up_process(self._accountant)
         store = InMemoryTokenStore()
+        self.ledger = Ledger()
         self.app = InfraMiddleware(
             MetricsAt("/metrics", create_shop(store), metrics_app(registry)),
             service="shop",
@@ -57,6 +62,7 @@ class Stage:
             tokens=Tokens(store, require="/session/**", registry=registry),
             metrics=Metrics(registry=registry, exemplars=True),
             access_log=AccessLog(),
+            audit=self.ledger.audit,
         )
         self.server = uvicorn.Server(
             uvicorn.Config(self.app, log_config=None, access_log=False, timeout_graceful_shutdown=3)

@@ -27,6 +27,8 @@ class Step:
     """Whether the answer holds a token, which the steps after it present, and which may come out nowhere."""
     presents: bool = False
     """Whether the request presents the token."""
+    recorded: str | None = None
+    """The action by which the audit log calls the request; `None` where it is not recorded."""
     secrets: dict[str, str] = field(default_factory=dict)
     """What the request holds and the shop logs, so that only the kind of it may come out; by kind."""
 
@@ -54,6 +56,8 @@ _DEVICES = "/session/devices"
 _REFRESH = "/login/refresh"
 _LOGOUT = "/session/logout-everywhere"
 _PAY_ROUTE = "/carts/{cart}/checkout"
+_PAYS = "order.pay"
+_LOGS_IN = "session.login"
 
 
 def tour_steps() -> list[Step]:
@@ -64,8 +68,10 @@ def tour_steps() -> list[Step]:
         Step("a product that isn't there", "/products/gold", "/products/{sku}", 404),
         Step("a path that isn't there", "/wp-login.php", None, 404),
         Step("tea into the cart", "/carts/mine/items", "/carts/{cart}/items", 201, "POST", {"sku": "tea"}),
-        Step("pay: the gateway is down, the order rolled back", _PAY, _PAY_ROUTE, 502, "POST", _CUSTOMER),
-        Step("pay again: a bug, rolled back too", _PAY, _PAY_ROUTE, 500, "POST", _CUSTOMER),
+        Step(
+            "pay: the gateway is down, the order rolled back", _PAY, _PAY_ROUTE, 502, "POST", _CUSTOMER, recorded=_PAYS
+        ),
+        Step("pay again: a bug, rolled back too", _PAY, _PAY_ROUTE, 500, "POST", _CUSTOMER, recorded=_PAYS),
         Step(
             "pay until it works: the log is told e-mail and card, and redacts them; a mail follows later",
             _PAY,
@@ -74,6 +80,7 @@ def tour_steps() -> list[Step]:
             "POST",
             _CUSTOMER,
             secrets=_CUSTOMER,
+            recorded=_PAYS,
         ),
         Step(
             "something slow: of the three orders one was kept",
@@ -83,7 +90,16 @@ def tour_steps() -> list[Step]:
             answer='"orders":1,',
         ),
         Step("a streamed export", "/export.csv", "/export.csv", 200),
-        Step("log in: a token, which comes out nowhere else", "/login", "/login", 201, "POST", _LOGIN, keeps=True),
+        Step(
+            "log in: a token, which comes out nowhere else",
+            "/login",
+            "/login",
+            201,
+            "POST",
+            _LOGIN,
+            keeps=True,
+            recorded=_LOGS_IN,
+        ),
         Step("my devices", _DEVICES, _DEVICES, 200, presents=True, answer='"device":"phone"'),
         Step("a new token for the old one", _REFRESH, _REFRESH, 200, "POST", presents=True, keeps=True),
         Step("log out everywhere", _LOGOUT, _LOGOUT, 200, "POST", presents=True, answer='"revoked":1'),
