@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asgi_infra.audit.backends.memory import InMemoryAuditLogger
+    from asgi_infra.audit.backends.nats import NATSAuditLogger
     from asgi_infra.audit.changes import changes
     from asgi_infra.audit.contract import AuditLogger
     from asgi_infra.audit.entry import AuditEntry
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from asgi_infra.audit.reading import Page
     from asgi_infra.audit.record import LoggedEntry, Receipt
     from asgi_infra.audit.store import AuditStore
+    from asgi_infra.audit.stream import AuditLeaseLostError, Relay, StreamAuditLogger, run_relay
     from asgi_infra.audit.verification import VerificationReport
 
 # The backends' names stand in one string each: here is no import that would bind the contract to them.
 _HOMES = {
     "backends.memory": ("InMemoryAuditLogger",),
+    "backends.nats": ("NATSAuditLogger",),
     "changes": ("changes",),
     "contract": ("AuditLogger",),
     "entry": ("AuditEntry",),
@@ -55,6 +58,7 @@ _HOMES = {
     "reading": ("Page",),
     "record": ("LoggedEntry", "Receipt"),
     "store": ("AuditStore",),
+    "stream": ("AuditLeaseLostError", "Relay", "StreamAuditLogger", "run_relay"),
     "verification": ("VerificationReport",),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
@@ -65,6 +69,7 @@ __all__ = [
     "AuditFilter",
     "AuditFullError",
     "AuditIntegrityError",
+    "AuditLeaseLostError",
     "AuditLogger",
     "AuditNotFoundError",
     "AuditOutcomeUnknownError",
@@ -73,11 +78,15 @@ __all__ = [
     "AuditUnavailableError",
     "InMemoryAuditLogger",
     "LoggedEntry",
+    "NATSAuditLogger",
     "Page",
     "Receipt",
+    "Relay",
+    "StreamAuditLogger",
     "VerificationReport",
     "changes",
     "open_audit_logger",
+    "run_relay",
     "verify_consistency",
     "verify_inclusion",
 ]
