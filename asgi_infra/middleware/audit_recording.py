@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio import fail_after
+from anyio import CancelScope, current_time
 
 from asgi_infra import faults
 from asgi_infra.ids import uuid7
@@ -225,7 +225,10 @@ class Recording:
 
     def _decide(self, status: int) -> None:
         self._decided = True
-        exchange = self._exchange
+        first, exchange = self._candidates[0], self._exchange
+        if not first.is_late:  # the usual case, and there is nothing else to ask
+            self.rule = first if first.level != "none" else None
+            return
         route = resolve(exchange.scope, exchange.root_path)
         user = self._actor()
         for rule in self._candidates:
@@ -325,7 +328,7 @@ class Recording:
         kind = "websocket" if exchange.is_websocket else "http"
         if more := notes.get("details"):
             details = {**more, **details}
-        with fail_after(audit.timeout):
+        with CancelScope(deadline=current_time() + audit.timeout) as waiting:
             await audit.logger.log_action(
                 notes.get("action") or asked("action", rule.action, exchange, None) or default_action(exchange),
                 notes.get("resource_type") or asked("resource_type", rule.resource_type, exchange, kind) or kind,
@@ -340,6 +343,8 @@ class Recording:
                 tenant=notes.get("tenant") or (asked("tenant", audit.tenant, exchange, None) if audit.tenant else None),
                 id=self._id + suffix,
             )
+        if waiting.cancelled_caught:
+            raise TimeoutError(f"the audit log gave no answer within {audit.timeout:g} seconds")
 
 
 def _described(exchange: Exchange) -> tuple[bytes | None, bytes | None]:
