@@ -80,6 +80,10 @@ class Tokens(Observer):
             raise ConfigurationError(f"on_store_failure must be 'closed' or 'open', not {shown(on_store_failure)}")
         if mode == "denied" and (extract is None or isinstance(extract, (BearerTokens, CookieToken))):
             raise ConfigurationError(f"extract must be a JWTVerifier or the like: {NOT_VERIFIED}")
+        if mode == "denied" and getattr(extract, "leeway", 0.0) > store.leeway:
+            raise ConfigurationError(
+                "store must have a leeway of at least the verifier's: a denied token would be good again in between"
+            )
         require_number("cache_seconds", cache_seconds, _MAX_CACHE_SECONDS, "a number of seconds from 0 to 60")
         for name, flag in (("require_generation", require_generation), ("touch", touch), ("preflight", preflight)):
             require_flag(name, flag)

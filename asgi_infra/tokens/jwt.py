@@ -100,6 +100,11 @@ class JWTVerifier:
         """Whether browsers send the token by themselves, see `CookieToken`."""
         return self._source.ambient
 
+    @property
+    def leeway(self) -> float:
+        """For how many seconds after its `exp` a token is still accepted."""
+        return self._leeway
+
     def __call__(self, scope: Scope) -> TokenIdentity | None:
         """Return the verified identity of a request's token, or `None` where it presents none."""
         text = self._source.read(scope)

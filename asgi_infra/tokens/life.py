@@ -50,6 +50,11 @@ class StoreLife(TokenBackend):
         """For how many seconds after a `touch` another one writes nothing."""
         return self._settings.touch_interval
 
+    @property
+    def leeway(self) -> float:
+        """For how many seconds a deny entry outlives its token."""
+        return self._settings.leeway
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self

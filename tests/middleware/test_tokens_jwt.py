@@ -16,6 +16,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from token_driver import DOWN, Moody, Visited, guarded, new_clock, request
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.middleware.tokens import Tokens
 from asgi_infra.testing import drive, http_scope
 from asgi_infra.tokens.identity import CredentialsError, InvalidTokenError, MalformedCredentialsError
 from asgi_infra.tokens.jwt import JWTVerifier
@@ -490,4 +491,22 @@ async def test_a_function_of_yours_must_say_that_it_has_verified_a_token():
     app = Visited()
     guard = guarded(app, Moody(), extract=lambda scope: TokenIdentity(jti="x", user_id="alice"), mode="denied")
     assert (await drive(guard, request())).status == 503
+    assert app.users == []
+
+
+@pytest.mark.anyio
+async def test_a_denied_token_does_not_come_back_while_its_verifier_still_accepts_it():
+    lenient = verifier(leeway=120)
+    with pytest.raises(ConfigurationError, match=r"^store must have a leeway of at least the verifier's"):
+        Tokens(Moody(clock=CLOCK, leeway=119), extract=lenient, mode="denied", clock=CLOCK)
+    clock = new_clock()
+    store = Moody(clock=clock, leeway=120)
+    app = Visited()
+    late = verifier(leeway=120, clock=clock)
+    guard = guarded(app, store, extract=late, mode="denied", clock=clock)
+    identity = late.verify(signed(CLAIMS))
+    await store.deny(identity.jti, identity.expires_at)
+    for _ in range(43):
+        assert (await drive(guard, request(signed(CLAIMS)))).status == 401
+        clock.advance(10)
     assert app.users == []
