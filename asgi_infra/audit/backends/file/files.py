@@ -178,6 +178,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._threads = Lock()
+        self._path = path
         self.descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         _locks.add(self)
         _release_in_children()
@@ -195,6 +196,10 @@ class FileLock:
     ) -> None:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        except OSError:  # closing releases it, too
+            os.close(self.descriptor)
+            self.descriptor = -1
+            self.descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT)
         finally:
             self._threads.release()
 

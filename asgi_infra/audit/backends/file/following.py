@@ -69,11 +69,7 @@ class Follower:
     def open(self) -> None:
         """Make the index ready, up to the end of the log."""
         with self.lock:
-            try:
-                self._index.open()
-                self._check()
-            except IndexLostError:
-                self._rebuild()
+            self._open()
             self._index_up_to(self._wal.size)
 
     def publish(self, size: int, *, edge: bool = False) -> None:
@@ -98,12 +94,8 @@ class Follower:
         try:
             self._index_up_to(size)
         except IndexLostError:
-            try:
-                self._index.close()
-                self._index.open()
-                self._check()
-            except IndexLostError:
-                self._rebuild()
+            self._index.close()
+            self._open()
             self._index_up_to(size)
 
     def _index_up_to(self, size: int) -> None:
@@ -130,11 +122,15 @@ class Follower:
         except (TileError, AuditNotFoundError) as exc:
             raise IndexLostError("the index can't be compared with the log") from exc
 
-    def _rebuild(self) -> None:
-        self._index.remove()
-        self._index.open()
+    def _open(self) -> None:
+        try:
+            new = self._index.open()
+            self._check()
+        except IndexLostError:
+            self._index.remove()
+            new = self._index.open()
         self._at = None
-        self.rebuilt += 1
+        self.rebuilt += new and self._wal.size > 0
 
     def _run(self) -> None:
         while True:

@@ -78,25 +78,28 @@ class Index:
         self.path = path
         self._lock = Lock()
         self._idle: deque[sqlite3.Connection] = deque()
-        self._inode = 0
+        self._inode = -1
         self._hash: Callable[[str], bytes] = str.encode
 
-    def open(self) -> None:
-        """Open the file, or make it. Needs the lock.
+    def open(self) -> bool:
+        """Open the file, or make it, and return whether it is new. Needs the lock.
 
         Raises:
             IndexLostError: What is there is no index of ours.
         """
         os.close(files.open_file(self.path, os.O_RDWR | os.O_CREAT))  # with its mode; SQLite would ask the umask
-        with self._reading() as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                connection.executescript(SCHEMA)
+        self._inode = self.path.stat().st_ino
+        with self._writing() as connection:
+            new = bool(connection.execute("PRAGMA user_version").fetchone()[0] == 0)
+            if new:
+                for statement in SCHEMA.split(";\n"):
+                    connection.execute(statement)
                 connection.execute("INSERT INTO state VALUES (0, x'', ?)", [secrets.token_bytes(32)])
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 raise IndexLostError("the index has another layout")
             self._hash = _hasher(connection.execute("SELECT key FROM state").fetchone()[0])
-        self._inode = self.path.stat().st_ino
+        return new
 
     def remove(self) -> None:
         """Remove the file; `open` makes a new one. Needs the lock."""
@@ -228,7 +231,7 @@ class Index:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            if self._inode and self.path.stat().st_ino != self._inode:
+            if self.path.stat().st_ino != self._inode:
                 raise IndexLostError("another process has made the index again")
             with self._lock:
                 connection = self._idle.popleft() if self._idle else None

@@ -17,6 +17,7 @@ from asgi_infra.audit.backends.file.index import IndexLostError
 from asgi_infra.audit.backends.file.parts import CHECKPOINT, Parts
 from asgi_infra.audit.errors import AuditUnavailableError
 from asgi_infra.audit.proofs.tile_nodes import TileNodes
+from asgi_infra.audit.proofs.tiles import TILE_WIDTH
 from asgi_infra.audit.record import Receipt, Stored
 from asgi_infra.audit.store import AuditStore, Head
 from asgi_infra.errors import ConfigurationError
@@ -186,7 +187,8 @@ class FileStore(AuditStore):
                 parts.follower.publish(wal.size)
             with parts.follower.lock:
                 firsts = wal.segments.load()
-                keep = max(bisect_right(firsts, min(before, size)) - 1, 0)
+                end = min(before, size - size % TILE_WIDTH)  # what the next bundle needs stays
+                keep = max(bisect_right(firsts, end) - 1, 0)
                 parts.index.drop(firsts[keep])
                 parts.publisher.drop_bundles(firsts[keep])
                 for first in firsts[:keep]:
@@ -281,12 +283,14 @@ class FileStore(AuditStore):
 
     def _indexed(self, parts: Parts, size: int, read: Callable[[], T]) -> T:
         """Read from the index, once it knows the first `size` entries; if it is lost, from the next one."""
-        for _ in range(3):
+        for attempt in range(3):
             try:
                 if parts.index.size()[0] >= size:
                     return read()
             except IndexLostError:
-                pass
+                if attempt:  # what is there can be opened, but not be used
+                    with parts.follower.lock:
+                        parts.index.remove()
             parts.follower.catch_up(size)
         raise AuditUnavailableError("the index of the audit log is lost again and again")
 

@@ -91,6 +91,8 @@ class WriteAheadLog:
         else:
             self._start()
         self._check_mark()
+        if self._bad:
+            self._mend()
         self._read_on()
         path = self.segments.path(self._first)
         on_disk = os.fstat(self._descriptor).st_size
@@ -251,7 +253,10 @@ class WriteAheadLog:
         first, end, check = _MARK.unpack(mark)
         if check == crc32(mark[:16]) and first == self._first and not self._sealed:
             self._read_on(end)
-            self._bad = not self._sealed
+            if self._end != end:
+                path = self.segments.path(first)
+                raise AuditIntegrityError(f"{path}, byte {self._end}: entry {self.size} is damaged or cut off")
+            self._bad = True
 
     def _mend(self) -> None:
         try:
