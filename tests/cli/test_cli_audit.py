@@ -180,6 +180,7 @@ def test_a_user_without_a_name_reads_too(monkeypatch):
         (["query", "{tmp}/file"], "is a file"),
         (["query", "{tmp}"], "holds no audit log"),
         (["query", "carrier-pigeon://coop"], "unknown scheme"),
+        (["query", "sqlite:///{tmp}/nope.db"], "nope.db is not there"),
         (["query", "{log}", "--action", "or*er"], "action must"),
         (["query", "{log}", "--since", "1h", "--until", "2h"], "until must not be before since"),
         (["query", "{log}", "--after", "nonsense"], "after must be the cursor"),
@@ -199,6 +200,7 @@ def test_what_is_wrong_is_told_in_one_line_with_code_2(audit, log, tmp_path, arg
     assert told in err
     assert len(err.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "something"
+    assert not (tmp_path / "nope.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 from audit_driver import TWO_PHASE, Answer, Log, audited, post
 
@@ -76,6 +79,35 @@ async def test_a_request_that_ends_after_it_was_closed_has_no_second_end():
     assert driven.error is None
     assert len(await log.entries()) == 2
     assert len((await log.query(AuditFilter(result="unknown"))).entries) == 1
+
+
+KILLED = """
+import os, sys, anyio
+from asgi_infra.audit.backends.file import FileAuditLogger
+from asgi_infra.middleware.audit import AuditMiddleware, AuditRule
+from asgi_infra.testing import drive, http_scope
+
+async def app(scope, receive, send):
+    os.kill(os.getpid(), 9)
+
+async def main():
+    logger = FileAuditLogger(sys.argv[1])
+    await drive(AuditMiddleware(app, logger=logger, policy=AuditRule(two_phase=True)), http_scope("POST", "/pay"))
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the log in files is for POSIX systems")
+async def test_what_a_process_was_doing_when_it_was_killed_is_an_orphan(tmp_path):
+    from asgi_infra.audit.backends.file import FileAuditLogger
+
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "audit")]
+    assert (await anyio.run_process(command, check=False)).returncode == -9
+    async with FileAuditLogger(tmp_path / "audit", audit_reads=False) as log:
+        assert [each.entry.details["path"] async for each in orphans(log, older_than=NOW)] == ["/pay"]
+        assert await close_orphans(log, older_than=NOW) == 1
+        assert await found(log) == []
 
 
 @pytest.mark.parametrize("options", [{"older_than": timedelta(seconds=-1)}, {"older_than": 5}])

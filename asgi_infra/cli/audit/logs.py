@@ -53,6 +53,7 @@ async def opened(log: str) -> AsyncIterator[AuditLogger]:
     """
     directory = directory_of(log)
     if directory is None:
+        _check_database(log)
         logger = open_audit_logger(log, audit_reads=True)
     else:
         if not (directory / "wal").is_dir():
@@ -61,6 +62,16 @@ async def opened(log: str) -> AsyncIterator[AuditLogger]:
     with bind(user_id=reader()):
         async with logger:
             yield logger
+
+
+def _check_database(log: str) -> None:
+    """Refuse a file that is not there: SQLite would make it, and show an empty log."""
+    scheme, _, rest = log.partition("://")
+    if scheme.lower().partition("+")[0] != "sqlite":
+        return
+    name = unquote(rest.partition("?")[0].removeprefix("/"))
+    if not Path(name).is_file():
+        raise ConfigurationError(f"{name or log} is not there; name the database that SQLAuditLogger was given")
 
 
 def run(work: Callable[[AuditLogger], Awaitable[T]], log: str) -> T:
