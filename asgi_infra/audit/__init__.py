@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asgi_infra.audit.backends.memory import InMemoryAuditLogger
     from asgi_infra.audit.backends.nats import NATSAuditLogger
+    from asgi_infra.audit.backends.valkey import ValkeyAuditLogger
     from asgi_infra.audit.changes import changes
     from asgi_infra.audit.contract import AuditLogger
     from asgi_infra.audit.entry import AuditEntry
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "backends.memory": ("InMemoryAuditLogger",),
     "backends.nats": ("NATSAuditLogger",),
+    "backends.valkey": ("ValkeyAuditLogger",),
     "changes": ("changes",),
     "contract": ("AuditLogger",),
     "entry": ("AuditEntry",),
@@ -83,6 +85,7 @@ __all__ = [
     "Receipt",
     "Relay",
     "StreamAuditLogger",
+    "ValkeyAuditLogger",
     "VerificationReport",
     "changes",
     "open_audit_logger",

@@ -37,6 +37,8 @@ def open_audit_logger(url: str, **options: Any) -> AuditLogger:
     | URL | logger |
     |---|---|
     | `memory://` | `InMemoryAuditLogger` |
+    | `nats://host:port/stream`, `nats+tls://` | `NATSAuditLogger`: a stream, for a `Relay` |
+    | `valkey://`, `redis://`, `valkeys://`, `rediss://` | `ValkeyAuditLogger`: a stream, for a `Relay` |
 
     Third parties add schemes with entry points in the group `asgi_infra.audit_loggers`: the name is the scheme, the
     object is called with the URL and the options.

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from asgi_infra.audit.encoding import decode, encode
 from asgi_infra.audit.errors import AuditIntegrityError
 from asgi_infra.audit.record import MAX_ENTRY_BYTES, Record, Stored, private_fault, unseal
-
-if TYPE_CHECKING:
-    from asgi_infra.audit.record import LoggedEntry
 
 _VERSION: Final = 1
 _HEAD: Final = Struct(">BB32sI")
@@ -47,8 +44,14 @@ def from_frame(data: bytes) -> Record:
     if sha256(b"\x00" + leaf).digest() != leaf_hash:
         raise AuditIntegrityError("its leaf has been changed")
     stored = Stored(-1, leaf, rest if has_private else None)
-    logged = _unsealed(stored)
-    if problem := private_fault(stored):
+    try:
+        if encode(decode(leaf)) != leaf:
+            raise AuditIntegrityError("its leaf is not canonical")
+        logged = unseal(stored)
+        problem = private_fault(stored)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise AuditIntegrityError("it holds no entry") from exc
+    if problem is not None:
         raise AuditIntegrityError(problem)
     return Record(logged.entry, leaf, stored.private, leaf_hash)
 
@@ -56,12 +59,3 @@ def from_frame(data: bytes) -> Record:
 def leaf_hash_of(data: bytes) -> bytes:
     """Return the leaf hash that a frame tells; empty if this is none."""
     return bytes(_HEAD.unpack_from(data)[2]) if len(data) >= _HEAD.size and data[0] == _VERSION else b""
-
-
-def _unsealed(stored: Stored) -> LoggedEntry:
-    try:
-        if encode(decode(stored.leaf)) == stored.leaf:
-            return unseal(stored)
-    except (AuditIntegrityError, ValueError, TypeError) as exc:
-        raise AuditIntegrityError("it holds no entry") from exc
-    raise AuditIntegrityError("its leaf is not canonical")
