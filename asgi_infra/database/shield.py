@@ -26,11 +26,11 @@ class Ended(NamedTuple):
     cancelled: asyncio.CancelledError | None
 
 
-async def run_to_end(work: Coroutine[Any, Any, object], *, grace: float, patient: bool) -> Ended:
+async def run_to_end(work: Coroutine[Any, Any, object] | asyncio.Future[Any], *, grace: float, patient: bool) -> Ended:
     """Run work in a task of its own and wait for it, through cancellations of the caller. Raises nothing of it.
 
     Args:
-        work: What is to be done.
+        work: What is to be done, or what stands for work that goes on elsewhere.
         grace: How many seconds it may take, and then once more as long to give up when it is cancelled.
         patient: Whether the grace begins with the caller's cancellation only; without one the work takes its time.
     """
@@ -55,7 +55,7 @@ async def run_to_end(work: Coroutine[Any, Any, object], *, grace: float, patient
     return Ended(task.exception(), gave_up=False, cancelled=cancelled)
 
 
-async def _wait(task: asyncio.Task[object], deadline: float) -> asyncio.CancelledError | None:
+async def _wait(task: asyncio.Future[Any], deadline: float) -> asyncio.CancelledError | None:
     loop = asyncio.get_running_loop()
     cancelled = None
     while not task.done() and (left := deadline - loop.time()) > 0:

@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -21,6 +21,7 @@ from asgi_infra.tokens import (
     TokenStoreError,
 )
 from asgi_infra.tokens.backends.sql import SQLTokenStore
+from asgi_infra.tokens.backends.sql.executor import Mode
 from asgi_infra.tokens.backends.sql.failures import Phase, told
 
 pytestmark = pytest.mark.anyio
@@ -191,11 +192,8 @@ async def test_a_caller_that_is_cancelled_leaves_no_connection_in_a_transaction(
         assert [each.jti for each in await store.list_for_user("alice")] != [token.jti, successor.jti]
 
 
-# Both
-
-
-async def test_a_pool_in_use_is_told_as_that(make) -> None:
-    async with make(pool_size=1, timeout=0.4) as store:
+async def test_a_pool_in_use_is_told_as_that(postgres, prefix) -> None:
+    async with SQLTokenStore(postgres.url(), table_prefix=prefix, pool_size=1, timeout=0.4) as store:
         async with store._own_engine().connect() as connection:
             await connection.execute(text("SELECT 1"))
             started = time.monotonic()
@@ -204,6 +202,9 @@ async def test_a_pool_in_use_is_told_as_that(make) -> None:
             assert time.monotonic() - started < 30
             assert caught.value.retryable
         assert await store.get("jti") is None
+
+
+# Both
 
 
 async def test_closing_waits_for_what_runs(make, clock) -> None:
@@ -221,13 +222,14 @@ async def test_closing_waits_for_what_runs(make, clock) -> None:
 
 
 async def test_a_disk_that_is_full_is_told_as_that_and_nothing_is_lost(sqlite_url) -> None:
-    async with SQLTokenStore(sqlite_url, pool_size=1) as store:
+    def limit(connection):
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 1}")
+
+    async with SQLTokenStore(sqlite_url) as store:
         kept = issue()
         await store.save(kept)
-        engine = store._own_engine()
-        async with engine.connect() as connection:
-            pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
-            await connection.execute(text(f"PRAGMA max_page_count = {pages + 1}"))
+        await store._executor.run(limit, Mode.TRANSACTION)
         saved = []
 
         async def fill():
@@ -302,17 +304,13 @@ async def test_memory_outlives_callers_that_are_cancelled() -> None:
 async def test_upkeep_that_fails_fails_nothing_else(sqlite_url, clock, caplog) -> None:
     caplog.set_level("INFO", "asgi_infra.tokens")
     async with SQLTokenStore(sqlite_url, clock=clock) as store:
-        await store.save(StoredToken.issue("alice", lifetime=timedelta(days=1), clock=clock))
-
-        @event.listens_for(store._own_engine().sync_engine, "before_cursor_execute")
-        def refuse(connection, cursor, statement, *_):
-            if "ORDER BY kept_until" in statement:
-                raise OperationalError(statement, None, sqlite3.OperationalError("disk I/O error"))
-
+        await store.save(StoredToken.issue("alice", lifetime=timedelta(seconds=1), clock=clock))
+        trigger = "CREATE TRIGGER refused BEFORE DELETE ON asgi_infra_tokens BEGIN SELECT RAISE(ABORT, 'no'); END"
+        await store._executor.run(lambda connection: connection.exec_driver_sql(trigger), Mode.TRANSACTION)
         clock.advance(60)
         await store.save(StoredToken.issue("alice", lifetime=timedelta(days=1), clock=clock))
         assert "could not be removed in passing" in caplog.text
-        assert len(await store.list_for_user("alice")) == 2
+        assert len(await store.list_for_user("alice")) == 1
 
 
 # What errors become

@@ -21,6 +21,7 @@ from asgi_infra.tokens import (
     open_token_store,
 )
 from asgi_infra.tokens.backends.sql import SQLTokenStore
+from asgi_infra.tokens.backends.sql.executor import Mode
 from asgi_infra.tokens.backends.sql.schema import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
@@ -31,14 +32,14 @@ def issue(clock, user_id="alice", *, seconds=3600.0, **values):
 
 
 async def rows(store, statement, **values):
-    engine = store._own_engine()
-    async with engine.connect() as connection:
-        return (await connection.execute(text(statement), values)).all()
+    return await store._executor.run(lambda connection: connection.execute(text(statement), values).all(), Mode.READ)
 
 
 async def change(store, statement, **values):
-    async with store._own_engine().begin() as connection:
-        await connection.execute(text(statement), values)
+    def work(connection):
+        connection.execute(text(statement), values)
+
+    await store._executor.run(work, Mode.TRANSACTION)
 
 
 # Races
@@ -369,12 +370,15 @@ async def test_pool_options_for_an_engine_that_has_its_own_are_refused(engine) -
 
 async def test_revocations_survive_a_power_failure(sqlite_url) -> None:
     async with SQLTokenStore(sqlite_url) as store:
-        assert await rows(store, "PRAGMA synchronous") == [(2,)]
-        assert await rows(store, "PRAGMA journal_mode") == [("wal",)]
+        for pragma, value in (("synchronous", 2), ("journal_mode", "wal")):
+            found = await store._executor.run(
+                lambda connection, pragma=pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").all(), Mode.TRANSACTION
+            )
+            assert found == [(value,)]
 
 
-def test_another_event_loop_is_refused_while_the_first_one_is_open(make, clock) -> None:
-    store = make()
+def test_another_event_loop_is_refused_while_the_first_one_is_open(postgres, prefix, clock) -> None:
+    store = SQLTokenStore(postgres.url(), table_prefix=prefix, clock=clock)
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
     first.run_until_complete(store.save(issue(clock)))
     with pytest.raises(StoreUnavailableError, match="open one store for each loop") as caught:

@@ -36,6 +36,9 @@ class Answer:
         (row,) = self._rows
         return row
 
+    def scalars(self) -> Answer:
+        return Answer([row[0] for row in self._rows])
+
     def scalar(self) -> Any:
         return self._rows[0][0] if self._rows else None
 
@@ -71,19 +74,21 @@ class Plans:
 
 
 class DirectConnection:
-    """A connection of the pool, for one statement that is a transaction of its own.
+    """A connection of the pool, outside of a transaction or in one that somebody else begins and ends.
 
     Stands in for SQLAlchemy's `Connection` where `Operations` are given one. Errors are the same.
 
     Args:
         plans: Of the engine.
         pooled: The connection.
+        interruptible: Whether a statement may be cancelled, and leave the connection in an unknown state.
     """
 
-    def __init__(self, plans: Plans, pooled: PoolProxiedConnection) -> None:
+    def __init__(self, plans: Plans, pooled: PoolProxiedConnection, *, interruptible: bool = True) -> None:
         self.dialect = plans.engine.dialect
         self._plans = plans
         self._pooled = pooled
+        self._interruptible = interruptible
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> Answer:
         """Run a statement with named parameters."""
@@ -112,7 +117,8 @@ class DirectConnection:
             raise wrapped from exc
         except BaseException as exc:
             # cancelled, or the transport's own error: what the connection is doing nobody knows
-            self._pooled.invalidate(exc)
+            if self._interruptible:
+                self._pooled.invalidate(exc)
             raise
         finally:
             cursor.close()

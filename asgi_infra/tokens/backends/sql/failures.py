@@ -69,19 +69,22 @@ def _known(known: errors.OperationError, error: BaseException, phase: Phase) -> 
         return OutcomeUnknownError("the connection to the database was lost after everything had been sent")
     if isinstance(known, errors.SessionMisuseError):
         return StoreUnavailableError(f"the token store can't be used here: {known}", retryable=False)
-    if known.sqlstate in _FULL or _is_full(error):
+    name = _sqlite_name_of(error)
+    if phase is Phase.COMMITTING and name.startswith("SQLITE_IOERR"):
+        return OutcomeUnknownError(f"the commit failed with {name}")
+    if known.sqlstate in _FULL or name == "SQLITE_FULL":
         return StoreFullError("the database has no room left on its disk")
     # a pool in use, or a statement that took too long, may well go better for the next request
     passing = known.retryable or isinstance(known, (errors.PoolExhaustedError, errors.StatementTimeoutError))
     return StoreUnavailableError(str(known), retryable=passing)
 
 
-def _is_full(error: BaseException) -> bool:
+def _sqlite_name_of(error: BaseException | None) -> str:
     while error is not None:
-        if getattr(error, "sqlite_errorname", None) == "SQLITE_FULL":
-            return True
-        error = getattr(error, "orig", None) if isinstance(error, SQLAlchemyError) else error.__cause__  # type: ignore[assignment]
-    return False
+        if name := getattr(error, "sqlite_errorname", None):
+            return str(name)
+        error = getattr(error, "orig", None) if isinstance(error, SQLAlchemyError) else error.__cause__
+    return ""
 
 
 def is_passing(error: BaseException | None) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from copy import copy
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgi_infra.database.errors import SessionMisuseError
 from asgi_infra.database.migrations import DEFAULT_PREFIX, DIALECTS, require_prefix
+from asgi_infra.database.options import EngineOptions
 from asgi_infra.database.session import DatabaseSession
 from asgi_infra.database.urls import DatabaseURL
-from asgi_infra.errors import ConfigurationError
+from asgi_infra.errors import ConfigurationError, MissingExtraError
 from asgi_infra.options import require_flag, require_seconds, shown
 from asgi_infra.tokens.backends.sql.schema import MIGRATIONS
 from asgi_infra.tokens.contract import TokenStore
@@ -50,16 +52,18 @@ class SQLTokenStore(TokenStore):
     what has expired is removed in passing. Every operation is one transaction, and most on PostgreSQL one statement.
     What can't be serialised or finds no connection is tried again within the time-out.
 
-    The pool belongs to the process and the event loop that use the store first. In another loop, while that one is
-    open, and after a fork every operation raises; open one store for each. Needs asyncio, as SQLAlchemy does.
+    On SQLite a thread of the store writes and another one reads. What waits to be written is written in one
+    transaction, so that many share the wait for the disk. Any number of event loops may use the store. On PostgreSQL
+    the pool belongs to the event loop that uses the store first; in another one, while that one is open, every
+    operation raises. After a fork every operation raises too; open one store for each process. Needs asyncio.
 
     Args:
         database: A URL, `sqlite:///tokens.db`, `sqlite://` (memory) or `postgresql://user:password@host:5432/name`; or
             an `AsyncEngine` of yours for one of the two, which stays open. Your engine's settings then hold, for
-            example for `synchronous`, and for parameters in messages.
+            example for `synchronous`, and for parameters in messages; SQLite is several times slower then.
         timeout: Seconds that an operation may take, waiting for a connection and for locks included; 5 by default.
             Closing a connection that hangs may take half a second more.
-        pool_size: Connections that are kept open; 10 by default. A database in memory has one. For URLs, as the next.
+        pool_size: Connections to PostgreSQL that are kept open; 10 by default. For URLs, as the next two.
         max_overflow: Connections beyond those for a peak; 0 by default.
         pool_recycle: Seconds after which a connection is not used again; 1800 by default.
         migrate: Whether the store makes and changes its tables; otherwise it only checks them.
@@ -96,29 +100,29 @@ class SQLTokenStore(TokenStore):
         self._migrate = migrate
         self._prefix = table_prefix
         self._database: DatabaseSession | None = None
+        self._executor: Executor
         self._tidies = True
         self._tidy_at: int | None = None
         pool = {"pool_size": pool_size, "max_overflow": max_overflow, "pool_recycle": pool_recycle}
         pool = {name: value for name, value in pool.items() if value is not None}
         if isinstance(database, str):
             url = DatabaseURL.parse(database, parameter="database")
-            url.require_driver("SQLTokenStore")
             self._dialect = url.dialect
-            self._database = _opened(url, database, timeout, pool)
-            source = self._own_engine
+            self._executor = self._executor_of(url, database, pool)
         else:
             self._dialect = _dialect_of(database)
             if pool:
                 raise ConfigurationError(f"{' and '.join(pool)} must be left out where an engine is given")
-            source = partial(_same, database)
-        from asgi_infra.tokens.backends.sql.executor import EngineExecutor, Mode
+            from asgi_infra.tokens.backends.sql.engine import EngineExecutor
+
+            self._executor = EngineExecutor(partial(_same, database), owned=False, timeout=timeout)
+        from asgi_infra.tokens.backends.sql.executor import Mode
         from asgi_infra.tokens.backends.sql.operations import Operations, Rotating
 
         self._read, self._statement, self._transaction = Mode.READ, Mode.STATEMENT, Mode.TRANSACTION
         self._repeatable = Mode.REPEATABLE
         self._rotating = Rotating
         self._do = Operations(self._dialect, table_prefix, max(1, len(self._hashing.keys)), self._settings, self._codec)
-        self._executor: Executor = EngineExecutor(source, owned=self._database is not None, timeout=timeout)
 
     def bind(self, transaction: AsyncConnection | AsyncSession) -> SQLTokenStore:
         """Return a view of the store whose operations are part of a transaction of yours.
@@ -143,7 +147,7 @@ class SQLTokenStore(TokenStore):
         """
         from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-        from asgi_infra.tokens.backends.sql.executor import BoundExecutor
+        from asgi_infra.tokens.backends.sql.bound import BoundExecutor
 
         if not isinstance(transaction, (AsyncConnection, AsyncSession)):
             raise ConfigurationError(
@@ -273,6 +277,8 @@ class SQLTokenStore(TokenStore):
     async def _run(
         self, mode: Any, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        if self._closed:
+            raise StoreClosedError("the token store has been closed; open a new one")
         return await self._executor.run(lambda connection: work(connection, *args, **kwargs), mode)
 
     async def _tidy(self, now: int) -> None:
@@ -292,6 +298,29 @@ class SQLTokenStore(TokenStore):
             if removed >= _TIDY_ROWS:
                 self._tidy_at = now
 
+    def _executor_of(self, url: DatabaseURL, database: str, pool: dict[str, Any]) -> Executor:
+        settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, **pool}
+        if url.dialect == "sqlite":
+            EngineOptions(**settings)
+            if find_spec("sqlalchemy") is None:
+                raise MissingExtraError("sqlalchemy", purpose="SQLTokenStore on sqlite", extra="sql")
+            from asgi_infra.tokens.backends.sql.sqlite import SQLiteExecutor
+
+            return SQLiteExecutor(url, timeout=self._timeout)
+        url.require_driver("SQLTokenStore")
+        self._database = DatabaseSession(
+            database,
+            **settings,
+            pool_timeout=self._timeout / 2,
+            connect_timeout=self._timeout,
+            # a third of what a statement costs here
+            tracing=False,
+            slow_query_threshold=None,
+        )
+        from asgi_infra.tokens.backends.sql.engine import EngineExecutor
+
+        return EngineExecutor(self._own_engine, owned=True, timeout=self._timeout)
+
     def _own_engine(self) -> AsyncEngine:
         assert self._database is not None  # noqa: S101 - for the type checker
         try:
@@ -310,21 +339,6 @@ def open_store(url: str, **options: Any) -> SQLTokenStore:
 
 def _same(engine: AsyncEngine) -> AsyncEngine:
     return engine
-
-
-def _opened(url: DatabaseURL, database: str, timeout: float, pool: dict[str, Any]) -> DatabaseSession:
-    settings: dict[str, Any] = {"pool_size": 10, "max_overflow": 0, **pool}
-    return DatabaseSession(
-        database,
-        **settings,
-        pool_timeout=timeout / 2,
-        connect_timeout=timeout,
-        # a third of what a statement costs here
-        tracing=False,
-        slow_query_threshold=None,
-        # on PostgreSQL this would be a parameter of the connection, which poolers in between refuse
-        lock_timeout=timeout / 2 if url.dialect == "sqlite" else None,
-    )
 
 
 def _dialect_of(engine: Any) -> str:
