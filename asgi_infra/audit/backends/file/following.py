@@ -22,6 +22,7 @@ MAX_BEHIND: Final = 50_000
 
 _PAUSE: Final = 0.1
 _CHUNK: Final = 4096
+_PUBLISH: Final = 4096  # entries without tiles: each round costs syncs, which writers wait for, too
 
 
 class Follower:
@@ -144,7 +145,8 @@ class Follower:
                 self._wanted = False
             try:
                 size = self._wal.size
-                self.publish(size)
+                if size - self._publisher.size >= _PUBLISH:
+                    self.publish(size)
                 self.catch_up(size)
             except Exception as exc:  # noqa: BLE001 - whoever needs it tries again, and is told
                 faults.record("audit.file", exc, consequence="the tiles and the index of the audit log stay behind")
