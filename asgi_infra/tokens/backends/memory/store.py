@@ -97,12 +97,12 @@ class InMemoryTokenStore(TokenStore):
                 denials=self._denials.items(),
                 generations=[(user, *value) for user, value in self._generations.items()],
             )
-        await to_thread.run_sync(partial(write_snapshot, self._snapshot, taken))
+        await to_thread.run_sync(partial(write_snapshot, self._snapshot, taken, self._hashing))
 
     async def _open(self) -> None:
         if self._snapshot is None or self._loaded:
             return
-        taken = await to_thread.run_sync(partial(read_snapshot, self._snapshot))
+        taken = await to_thread.run_sync(partial(read_snapshot, self._snapshot, self._hashing))
         entries = []
         for digest, data, end, used_at, successor, sealed in taken.entries:
             record = self._codec.unpack(data, digest)
