@@ -109,6 +109,8 @@ class Recording:
         except (TypeError, KeyError):  # no message of ASGI: the server's own error is the right answer
             kind = None
         if kind in _HEADS:
+            if self._head is not None:  # what a server says to it, which has not seen the first one yet
+                raise RuntimeError(f"{kind} was sent twice; the body of the response was expected")
             self._trailers = bool(message.get("trailers"))
             if self._is_held():
                 self._head = message

@@ -95,6 +95,44 @@ async def test_an_error_leaves_at_once_and_is_recorded_with_its_type(status):
     assert (await log.one()).details["error_type"] == "LookupError"
 
 
+async def test_what_was_recorded_is_what_the_client_gets_even_if_there_are_two_heads():
+    log = Log()
+
+    async def app(scope, receive, send):
+        for status in (200, 404):
+            await send({"type": "http.response.start", "status": status})
+
+    driven = await drive(audited(app, log), post())
+    assert isinstance(driven.error, RuntimeError)
+    assert driven.sent == []
+    assert (await log.one()).result == "error"
+
+
+@pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
+async def test_a_file_is_a_body_in_one_piece(kind):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": kind, "path": "/srv/shop/a.txt"})
+
+    log = Log()
+    driven = await drive(audited(app, log), post())
+    assert [message["type"] for message in driven.sent] == ["http.response.start", kind]
+    assert (await log.one()).result == "success"
+
+
+async def test_a_response_with_trailers_is_over_after_them():
+    log = Log()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "trailers": True})
+        await send({"type": "http.response.body", "body": b"a"})
+        log.trace.append("body")
+        await send({"type": "http.response.trailers", "headers": []})
+
+    await drive(audited(app, log), post())
+    assert log.trace == [*ATTEMPT, "body", *SUCCESS]
+
+
 # A log that fails
 
 
