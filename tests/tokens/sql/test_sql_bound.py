@@ -73,6 +73,23 @@ async def test_what_is_done_is_undone_when_the_caller_rolls_back(store, engine, 
     assert not await store.is_denied("denied")
 
 
+async def test_caches_above_the_store_learn_of_what_a_view_has_ended(store, engine, issue) -> None:
+    token = issue()
+    await store.save(token)
+    async with engine.connect() as connection:
+        bound = store.bind(connection)
+        seen = [store.revision]
+        for call in (bound.revoke(token.jti), bound.revoke_family("family"), bound.revoke_all_for_user("alice")):
+            await call
+            assert store.revision not in seen
+            seen.append(store.revision)
+        await bound.get(token.jti)
+        assert store.revision == seen[-1]
+        await connection.commit()
+    await store.revoke(token.jti)
+    assert store.revision not in seen
+
+
 async def test_a_session_of_the_application_is_neither_committed_nor_closed(store, engine, issue, prefix) -> None:
     token = issue()
     async with AsyncSession(engine) as session:

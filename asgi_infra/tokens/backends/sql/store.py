@@ -22,7 +22,7 @@ from asgi_infra.tokens.records import Replaced
 from asgi_infra.tokens.rotation import RotationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Concatenate, ParamSpec, Unpack
 
     from sqlalchemy import Connection
@@ -101,6 +101,7 @@ class SQLTokenStore(TokenStore):
         self._prefix = table_prefix
         self._database: DatabaseSession | None = None
         self._executor: Executor
+        self._parent: SQLTokenStore | None = None
         self._tidies = True
         self._tidy_at: int | None = None
         pool = {"pool_size": pool_size, "max_overflow": max_overflow, "pool_recycle": pool_recycle}
@@ -132,6 +133,9 @@ class SQLTokenStore(TokenStore):
         transaction ends, so keep it short, and of two users begin with the one whose name comes first. On PostgreSQL
         `max_sessions` is exact at READ COMMITTED, the server's default.
 
+        Caches above the store forget what they know when an operation that may end a token's life returns. One that
+        asks again before you commit learns what holds until then, so commit soon.
+
         Args:
             transaction: A connection or a session on the store's database. On SQLite the first operation that writes
                 takes the write lock.
@@ -159,6 +163,7 @@ class SQLTokenStore(TokenStore):
         view._executor = BoundExecutor(transaction)
         view._database = None
         view._tidies = False
+        view._parent = self
         return view
 
     # What backends implement
@@ -273,6 +278,13 @@ class SQLTokenStore(TokenStore):
         await self._run(self._read, self._do.ping)
 
     # How they do it
+
+    async def _ending(self, operation: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await super()._ending(operation)
+        finally:
+            if self._parent is not None:
+                self._parent._revision = self._revision
 
     async def _run(
         self, mode: Any, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
