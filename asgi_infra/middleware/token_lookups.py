@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from hashlib import blake2b
 from threading import Lock, get_ident
 from time import monotonic
@@ -64,6 +65,8 @@ class Lookups:
         store: Whom to ask.
         ask: How.
         seconds: For how long an answer is kept; 0 keeps none. Only good tokens are kept, until they expire.
+        touched: Within how many seconds the use of a token is noted again: an answer is kept no longer than that, since
+            the next one tells that it was noted. `None` where that is no matter.
         clock: Tells whether a token that is kept has expired.
         monotonic: Measures the seconds.
     """
@@ -74,12 +77,14 @@ class Lookups:
         ask: Callable[[TokenIdentity], Awaitable[TokenIdentity | None]],
         *,
         seconds: float,
+        touched: float | None = None,
         clock: Clock,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._store = store
         self._ask = ask
         self._seconds = seconds
+        self._touched = touched
         self._clock = clock
         self._monotonic = monotonic
         self._lock = Lock()
@@ -133,7 +138,14 @@ class Lookups:
 
     def _keep(self, key: _Key, answer: Answer, revision: int) -> None:
         # A signed token's own expiry is checked each time by who verifies it, with leeway.
-        expires_at = None if answer.stored is None else answer.stored.expires_at
+        expires_at = None
+        if answer.stored is not None:
+            expires_at = answer.stored.expires_at
+            if self._touched is not None:
+                due_at = (answer.stored.last_used_at or answer.stored.issued_at) + timedelta(seconds=self._touched)
+                if due_at <= self._clock():
+                    return
+                expires_at = min(expires_at, due_at)
         kept = _Kept(answer, revision, self._monotonic() + self._seconds, expires_at)
         with self._lock:
             self._kept.pop(key, None)

@@ -106,7 +106,8 @@ class Tokens(Observer):
             if mode == "stored"
             else partial(find_not_denied, store, require_generation=require_generation)
         )
-        self._lookups = Lookups(store, ask, seconds=cache_seconds, clock=clock)
+        touched = store.touch_interval if self._touches else None
+        self._lookups = Lookups(store, ask, seconds=cache_seconds, touched=touched, clock=clock)
 
     async def admit(self, exchange: Exchange, scope: Scope) -> ASGIApp | None:
         if self._preflight and _is_preflight(scope):

@@ -462,6 +462,18 @@ async def test_a_token_in_use_is_touched_after_the_response_and_not_every_time()
 
 
 @pytest.mark.anyio
+async def test_a_token_whose_answer_is_kept_is_not_touched_more_often_for_that():
+    setup = Setup(cache_seconds=60)
+    token = await setup.issue()
+    await drive(setup.guard, request(token))
+    setup.clock.advance(61)
+    setup.store.asked.clear()
+    for _ in range(5):
+        await drive(setup.guard, request(token))
+    assert setup.store.asked == ["get", "touch", "get"]
+
+
+@pytest.mark.anyio
 async def test_the_response_does_not_wait_for_the_touch_and_an_error_in_it_is_a_fault():
     setup = Setup()
     token = await setup.issue()
