@@ -164,6 +164,16 @@ class TestNATSStream(StreamCases):
         async with self.make(stream, monitor=self.server.monitor()) as logger:
             await logger.log(an_entry())
 
+    async def test_strange_messages_as_large_as_they_can_be_do_not_stop_the_relay(self, stream: str) -> None:
+        async with a_log() as log, self.make(stream) as logger:
+            for _ in range(20):
+                self.strange(stream, b"x" * 1024**2)
+            await logger.log(an_entry())
+            relay = Relay(logger, log)
+            assert await relay.drain() == 1
+            assert (await relay.stats())["rejected"] == 20
+            assert {len(data) for data in self.set_aside(stream)} == {1024**2 - 1024}
+
     async def test_a_message_that_gets_lost_between_server_and_relay_is_read_again(self, stream: str) -> None:
         async with a_log() as log, self.make(stream) as logger:
             await logger.log_many(an_entry(number) for number in range(10))

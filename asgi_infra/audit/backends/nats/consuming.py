@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from asgi_infra.audit.backends.nats.link import Inbox, Link
 
 _INACTIVE_SECONDS: Final = 60
+_PULL_BYTES: Final = 16 * 1024**2
 _ENDS: Final = ("404", "408")
+_TOO_LARGE: Final = "Message Size Exceeds MaxBytes"
 
 
 class Consumer:
@@ -37,7 +39,7 @@ class Consumer:
         self._name = ""
         self._link: Link | None = None
         self._inbox: Inbox | None = None
-        self._delivered = 0
+        self._pulls = self._delivered = 0
         self._last: int | None = None
 
     async def fetch(self, after: int | None, limit: int, wait: float) -> list[Message]:
@@ -48,7 +50,9 @@ class Consumer:
             try:
                 if self._inbox is None or link is not self._link or after != self._last:
                     await self._create(link, after, deadline)
-                messages = await self._pull(link, {"batch": limit, "no_wait": True}, limit, deadline)
+                messages = await self._pull(
+                    link, {"batch": limit, "no_wait": True, "max_bytes": _PULL_BYTES}, limit, deadline
+                )
                 if not messages and wait:
                     request = {"batch": 1, "expires": int(wait * NANOSECONDS)}
                     messages = await self._pull(link, request, 1, deadline)
@@ -91,10 +95,14 @@ class Consumer:
         if inbox is None:
             raise LinkLostError
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await link.send(subject, json.dumps(request).encode(), inbox.subject)
+        self._pulls += 1
+        reply = f"{inbox.subject}.{self._pulls}"
+        await link.send(subject, json.dumps(request).encode(), reply)
         while len(found) < limit:
             message = await inbox.next(deadline)
             if not message.reply.startswith("$JS.ACK."):
+                if message.subject != reply:
+                    continue  # the late end of an earlier pull
                 _check_end(message)
                 break
             sequence = message.metadata.sequence
@@ -106,6 +114,7 @@ class Consumer:
 
 
 def _check_end(message: Msg) -> None:
-    status = (message.headers or {}).get("Status", "500")
-    if status not in _ENDS:
-        raise RefusedError(int(status), 0, (message.headers or {}).get("Description", "no messages"))
+    headers = message.headers or {}
+    status, description = headers.get("Status", "500"), headers.get("Description", "")
+    if status not in _ENDS and description != _TOO_LARGE:
+        raise RefusedError(int(status), 0, description)

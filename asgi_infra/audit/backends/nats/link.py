@@ -87,10 +87,13 @@ class Link:
         return Replies(self, f"{self._inbox}.{next(self._numbers)}")
 
     async def inbox(self) -> Inbox:
-        """Return where messages come in that keep the subject that they had in the stream."""
+        """Return where messages come in that keep the subject that they had in the stream.
+
+        Ask for them with reply subjects one level below its own; statuses come with that subject.
+        """
         inbox = Inbox(self, self._client.new_inbox())
         try:
-            inbox.subscription = await self._client.subscribe(inbox.subject, cb=inbox.put)
+            inbox.subscription = await self._client.subscribe(f"{inbox.subject}.*", cb=inbox.put)
         except Exception as exc:
             raise LinkLostError from exc
         inbox.__enter__()

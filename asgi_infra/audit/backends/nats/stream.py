@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ROOM: Final = MAX_ENTRY_BYTES + 1_024
+_HEADER_ROOM: Final = 1_024
+_ROOM: Final = MAX_ENTRY_BYTES + _HEADER_ROOM
 _NAME_IN_USE: Final = 10058
 
 
@@ -133,7 +134,12 @@ class NATSStream(AuditStream):
         except BaseException:
             await connection.close()
             raise
-        self._session = _Session(connection, self._settings, atomic=bool(found.get("allow_atomic")))
+        self._session = _Session(
+            connection,
+            self._settings,
+            atomic=bool(found.get("allow_atomic")),
+            max_payload=link.max_payload,
+        )
         return self._session
 
 
@@ -158,13 +164,14 @@ async def _ensure(connection: Connection, settings: StreamSettings) -> dict[str,
 class _Session:
     """What belongs to the event loop."""
 
-    def __init__(self, connection: Connection, settings: StreamSettings, *, atomic: bool) -> None:
+    def __init__(self, connection: Connection, settings: StreamSettings, *, atomic: bool, max_payload: int) -> None:
         self.connection = connection
         self._settings = settings
         self.publisher = Publisher(connection, settings, atomic=atomic)
         self.consumer = Consumer(connection, settings.name)
         self.lease = Lease(connection, settings)
         self._has_rejected = False
+        self._max_payload = max_payload
         self._loop = asyncio.get_running_loop()
 
     def is_here(self) -> bool:
@@ -189,12 +196,8 @@ class _Session:
                     raise
             self._has_rejected = True
         headers = {"Nats-Msg-Id": message.position, "Reason": reason[:200]}
-        try:
-            await self.connection.ask(f"{self._settings.name}.rejected", message.data, headers)
-        except RefusedError:
-            del headers["Nats-Msg-Id"]
-            # it may be so large that there is no room for the headers
-            await self.connection.ask(f"{self._settings.name}.rejected", message.data[:_ROOM], headers)
+        data = message.data[: self._max_payload - _HEADER_ROOM]
+        await self.connection.ask(f"{self._settings.name}.rejected", data, headers)
 
     async def waiting(self) -> int:
         """Return how many messages are in the stream."""
