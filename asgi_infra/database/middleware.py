@@ -98,13 +98,21 @@ class DatabaseSessionMiddleware:
                 await own.end(commit=self._commit_if(message["status"]))
             await send(message)
 
-        inner = {**scope, _SCOPE_KEY: {**_sessions(scope), self._name: own}}
+        outer = _sessions(scope)
+        # In place: what routers write into the scope is read by those around this middleware.
+        scope[_SCOPE_KEY] = {**outer, self._name: own}
         try:
-            await self._app(inner, receive, send_after_the_end)
+            await self._app(scope, receive, send_after_the_end)
         except BaseException as exc:
             await own.end(commit=False, error=exc)
             raise
-        await own.end(commit=False)
+        else:
+            await own.end(commit=False)
+        finally:
+            if outer:
+                scope[_SCOPE_KEY] = outer
+            else:
+                scope.pop(_SCOPE_KEY, None)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_after_closing(message: Message) -> None:

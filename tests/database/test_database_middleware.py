@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
+from io import BytesIO
+
 import anyio
 import httpx
 import pytest
@@ -11,6 +15,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
+from asgi_infra import AccessLog, InfraMiddleware
 from asgi_infra.database import (
     DatabaseSession,
     DatabaseSessionMiddleware,
@@ -249,6 +254,35 @@ async def test_two_databases_have_a_session_each_and_one_database_has_one_howeve
         await DatabaseSessionMiddleware(wrapped, db)({"type": "http"}, None, ignore)
         assert (await count(db), await count(other)) == (1, 0)
     assert seen[0] is not seen[1]
+
+
+async def test_what_routers_write_into_the_scope_reaches_those_around_the_middleware(db):
+    async def read(_request):
+        return PlainTextResponse("ok")
+
+    app = Starlette(routes=[Route("/orders/{id:int}", read)])
+    app.add_middleware(DatabaseSessionMiddleware, database=db)
+
+    lines = BytesIO()
+    logged = InfraMiddleware(app, access_log=AccessLog(stream=lines))
+    async with client(logged) as http:
+        assert (await http.get("/orders/3")).text == "ok"
+    assert json.loads(lines.getvalue())["route"] == "/orders/{id}"
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_the_session_leaves_the_scope_with_the_request(db, raises):
+    async def app(scope, receive, send):
+        get_session(scope, "inner")
+        assert get_session(scope) is get_session(scope)
+        if raises:
+            raise LookupError
+
+    scope = {"type": "http"}
+    wrapped = DatabaseSessionMiddleware(DatabaseSessionMiddleware(app, db, name="inner"), db)
+    with pytest.raises(LookupError) if raises else nullcontext():
+        await wrapped(scope, None, None)
+    assert scope == {"type": "http"}
 
 
 async def test_websockets_pass_untouched_and_have_no_session(db):
