@@ -37,6 +37,8 @@ def open_audit_logger(url: str, **options: Any) -> AuditLogger:
     | URL | logger |
     |---|---|
     | `memory://` | `InMemoryAuditLogger` |
+    | `file:///var/log/audit` | `FileAuditLogger` |
+    | `sqlite:///audit.db`, `postgresql://user:password@host/name` | `SQLAuditLogger` |
     | `nats://host:port/stream`, `nats+tls://` | `NATSAuditLogger`: a stream, for a `Relay` |
     | `valkey://`, `redis://`, `valkeys://`, `rediss://` | `ValkeyAuditLogger`: a stream, for a `Relay` |
 
