@@ -64,7 +64,9 @@ def prefix() -> str:
 @pytest.fixture
 def make(url: str, prefix: str) -> Callable[..., SQLAuditLogger]:
     """Make a logger on the log of this test, which does not log reads."""
-    return lambda **options: SQLAuditLogger(url, **{"table_prefix": prefix, "audit_reads": False, **options})
+    return lambda **options: SQLAuditLogger(
+        **{"url": url, "table_prefix": prefix, "audit_reads": False, **options},
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """SQLite when something is wrong with the disk, the file, or somebody else."""
+# ruff: noqa: ASYNC240
 
 from __future__ import annotations
 
@@ -130,7 +131,7 @@ async def test_tables_of_another_program_are_refused(path: Path) -> None:
         connection.execute("UPDATE asgi_infra_migrations SET number = 7")
         connection.execute("INSERT INTO asgi_infra_migrations VALUES ('audit', 1, 'a', 'b'), ('audit', 2, 'c', 'd')")
         connection.commit()
-    with pytest.raises(AuditUnavailableError, match="another form|older than the database"):
+    with pytest.raises(AuditUnavailableError, match=r"another form|older than the database"):
         await logger.log(an_entry(1))
     await logger.aclose()
 

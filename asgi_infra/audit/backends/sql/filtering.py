@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,18 +11,29 @@ if TYPE_CHECKING:
     from asgi_infra.audit.filter import AuditFilter
 
 
-def conditions(wanted: AuditFilter, time: Callable[[datetime], object]) -> tuple[list[str], list[object]]:
+_SELECTIVE: Final = ("user_id", "resource_id", "action", "resource_type")
+"""The columns that have indexes, those first that tell entries apart best."""
+
+
+def conditions(
+    wanted: AuditFilter, time: Callable[[datetime], object], *, choose: bool = False
+) -> tuple[list[str], list[object]]:
     """Return the conditions that an entry `e` fulfils if it is wanted, and the values of their `?`, in order.
 
     Args:
         wanted: The filter.
         time: Gives a time as the database stores it.
+        choose: Whether only one index is to be used, for a database that does not know which one is the best: of the
+            other columns it then sees an expression, `+e.action`, which has none.
     """
-    texts = [f"e.{name} = ?" for name in wanted.exact]
-    values: list[object] = list(wanted.exact.values())
+    exact = wanted.exact
+    best = next((name for name in _SELECTIVE if name in exact), None) if choose else None
+    texts = [f"{'+' if best not in (None, name) else ''}e.{name} = ?" for name in exact]
+    values: list[object] = list(exact.values())
     prefix = wanted.action_prefix
     if prefix is not None:
-        texts += ["e.action >= ?", "e.action < ?"]
+        sign = "+" if best is not None else ""
+        texts += [f"{sign}e.action >= ?", f"{sign}e.action < ?"]
         values += [prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)]  # "order." to "order/": texts compare by bytes
     for sign, moment in ((">=", wanted.since), ("<", wanted.until)):
         if moment is not None:

@@ -146,7 +146,7 @@ class SQLStore(AuditStore):
         self._database.close()
 
     def _where(self, wanted: AuditFilter, start: int, stop: int) -> tuple[str, list[object]]:
-        texts, values = conditions(wanted, self._database.time)
+        texts, values = conditions(wanted, self._database.time, choose=self._database.dialect == "sqlite")
         first = f"(SELECT first FROM {self.tables.head})"  # noqa: S608
         texts = [f"e.seq >= {self._database.greatest}(?, {first})", "e.seq < ?", *texts]
         return " AND ".join(texts), [start, stop, *values]
