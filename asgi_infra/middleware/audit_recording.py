@@ -209,11 +209,9 @@ class Recording:
     def _status(self, error: BaseException | None) -> int:
         """Return the status, or what stands for one that was not sent."""
         exchange = self._exchange
-        if exchange.status is not None:
-            return exchange.status
         if exchange.finished:
-            return assumed_status(exchange.outcome)
-        return 200 if error is None else 500
+            return exchange.status or assumed_status(exchange.outcome)
+        return exchange.status or (200 if error is None else 500)
 
     def _is_held(self) -> bool:
         """Return whether the response has to wait for the log."""

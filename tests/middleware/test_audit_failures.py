@@ -235,6 +235,29 @@ async def test_a_websocket_is_refused_before_it_is_accepted(changes):
     assert changes or driven.sent[0]["code"] == 1013
 
 
+async def test_a_websocket_whose_refusal_can_not_be_recorded_is_told_to_try_again():
+    async def app(scope, receive, send):
+        await send({"type": "websocket.close", "code": 1008})
+
+    log = Log()
+    log.failing = True
+    driven = await drive(audited(app, log), websocket_scope())
+    assert [message.get("code") for message in driven.sent] == [1013]
+
+
+async def test_after_a_refusal_the_application_may_end_as_it_likes():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        with pytest.raises(OSError, match="refused"):
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body"})
+
+    log = Log()
+    log.failing = True
+    driven = await drive(audited(app, log), post())
+    assert (driven.status, driven.error, len(driven.sent)) == (503, None, 2)
+
+
 async def test_what_a_cancelled_request_had_logged_before_is_not_logged_twice():
     log = Log()
 
