@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING
 
 from asgi_infra.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def require_flag(name: str, value: object) -> None:
@@ -56,6 +60,14 @@ def shown(value: object) -> str:
     if isinstance(value, str) and len(value) <= 64:
         return ascii(value)
     return f"a value of type {type(value).__name__}"
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """Return the end of an error message, "; did you mean 'redis'?", where a text is near a known one, else nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(value.lower(), list(known), n=1) if isinstance(value, str) and len(value) <= 64 else []
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _kind(value: object) -> str:

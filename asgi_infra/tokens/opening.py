@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.options import did_you_mean
 
 if TYPE_CHECKING:
     from asgi_infra.tokens.contract import TokenStore
@@ -27,7 +28,8 @@ _OPENERS = {
     "valkey": f"{_BACKENDS}.redis:open_store",
     "valkeys": f"{_BACKENDS}.redis:open_store",
 }
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)(?:[+][A-Za-z0-9.-]+)?://")
+_VARIANTS = ("redis+cluster", "redis+sentinel", "redis+unix")
+_SCHEME = re.compile(r"(([A-Za-z][A-Za-z0-9]*)(?:[+][A-Za-z0-9.-]+)?)://")
 
 
 def open_token_store(url: str, **options: Any) -> TokenStore:
@@ -57,7 +59,7 @@ def open_token_store(url: str, **options: Any) -> TokenStore:
     match = _SCHEME.match(url)
     if match is None:
         raise ConfigurationError("url must begin with a scheme, for example 'memory://' or 'redis://localhost'")
-    scheme = match[1].lower()
+    scheme = match[2].lower()
     target = _OPENERS.get(scheme)
     if target is not None:
         module, _, name = target.partition(":")
@@ -65,8 +67,11 @@ def open_token_store(url: str, **options: Any) -> TokenStore:
     added = {entry.name.lower(): entry for entry in entry_points(group=ENTRY_POINTS)}
     if scheme in added:
         return _checked(added[scheme].load()(url, **options), scheme)
-    known = ", ".join(sorted({*_OPENERS, *added}))
-    raise ConfigurationError(f"url has the scheme {scheme[:40]!r}, which no token store serves; known are {known}")
+    known = sorted({*_OPENERS, *_VARIANTS, *added})
+    raise ConfigurationError(
+        f"url has the scheme {scheme[:40]!r}, which no token store serves; known are {', '.join(known)}"
+        f"{did_you_mean(match[1], known)}"
+    )
 
 
 def _checked(store: object, scheme: str) -> TokenStore:

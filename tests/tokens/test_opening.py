@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,20 @@ def test_an_unknown_scheme_is_refused_without_showing_the_url(scheme: str) -> No
     assert "example.org" not in message
     assert "memory" in message
     assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    ("scheme", "meant"),
+    [("reids", "redis"), ("Valky", "valkey"), ("postgre", "postgres"), ("reids+sentinel", "redis+sentinel")],
+)
+def test_a_scheme_with_a_slip_is_answered_with_the_one_that_was_meant(scheme: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"; did you mean '{re.escape(meant)}'\\?$"):
+        open_token_store(f"{scheme}://db.example.org")
+
+
+def test_the_known_schemes_hold_the_ways_to_reach_several_servers() -> None:
+    with pytest.raises(ConfigurationError, match=r"redis, redis\+cluster, redis\+sentinel, redis\+unix, rediss"):
+        open_token_store("http://db.example.org")
 
 
 def test_the_url_of_a_store_in_memory_holds_nothing_else() -> None:

@@ -100,6 +100,13 @@ def test_options_that_are_wrong_are_refused_by_name(options, message):
         "redis+cluster://user:hunter2@one,two/3",
         "redis+sentinel://user:hunter2@one,two",
         "redis+other://user:hunter2@one",
+        "redis://user:hunter2@localhost/notadb",
+        "valkey://user:hunter2@localhost/notadb",
+        "rediss://user:hunter2@localhost/1/2",
+        "redis://user:hunter2@localhost/-1",
+        "redis://user:hunter2@localhost?db=-1",
+        "redis+sentinel://user:hunter2@one/shop/notadb",
+        "REDIS+CLUSTER://user:hunter2@one,two/3",
     ],
 )
 def test_a_url_that_is_wrong_is_refused_without_being_shown(url):
@@ -109,6 +116,22 @@ def test_a_url_that_is_wrong_is_refused_without_being_shown(url):
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "redis://localhost/notadb",
+            r"^url must have the number of a database after the host, such as /0, or nothing$",
+        ),
+        ("redis+clustr://one,two", r"\+unix may follow the name, not \+clustr; did you mean '\+cluster'\?$"),
+        ("valkeys+tls://one", r"\+unix may follow the name, not \+tls$"),
+    ],
+)
+def test_a_url_that_is_wrong_is_answered_with_what_is_right(url, message):
+    with pytest.raises(ConfigurationError, match=message):
+        RedisTokenStore(url)
 
 
 def test_only_urls_and_clients_of_redis_py_are_taken():
@@ -134,6 +157,15 @@ async def test_a_database_of_a_url_is_used(server, prefix):
     async with RedisTokenStore(server.url(3), prefix=prefix) as store:
         await store.save(issue())
         assert server.keys(f"{prefix}:*") == []
+
+
+async def test_a_database_that_the_server_does_not_have_is_told_at_once(server, prefix):
+    store = RedisTokenStore(server.url(99), prefix=prefix, timeout=3600)
+    with pytest.raises(StoreUnavailableError, match="no database of the number that url names") as caught:
+        async with asyncio.timeout(20):
+            await store.ping()
+    assert not caught.value.retryable
+    await store.aclose()
 
 
 async def test_a_socket_is_reached(server, prefix):

@@ -169,6 +169,8 @@ class Calls:
             return StoreFullError("the server has reached its maxmemory; nothing was changed")
         if "WRONGTYPE" in str(cause):
             return corrupt()
+        if "DB index is out of range" in str(cause):
+            return StoreUnavailableError("the server has no database of the number that url names", retryable=False)
         if error.stage is Stage.WAITING:
             return StoreUnavailableError(
                 f"no connection of the pool was free in {self._timeout:g} s; pool_size is {self._pool_size}"

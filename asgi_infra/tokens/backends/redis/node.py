@@ -78,7 +78,7 @@ class Node:
                     raise
                 await self._put_back(connection)
                 return answers
-        except exceptions.BusyLoadingError as exc:
+        except (exceptions.BusyLoadingError, exceptions.ResponseError) as exc:  # to what a new connection says first
             raise AttemptError(Stage.REFUSED, exc) from exc
         except (exceptions.RedisError, OSError, TimeoutError) as exc:
             raise AttemptError(stage, exc) from exc

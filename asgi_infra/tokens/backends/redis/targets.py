@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.options import did_you_mean
 from asgi_infra.tokens.backends.redis.driver import AbstractConnection, Connection, NoBackoff, Retry, aio, parse_url
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 Address: TypeAlias = tuple[str, int]
 Kind: TypeAlias = Literal["single", "sentinel", "cluster"]
 
-_URL = re.compile(
-    r"(?:(redis|rediss|valkey|valkeys)(?:\+(cluster|sentinel|unix))?|(unix))://([^/?#]*)(.*)", re.I | re.S
-)
+_URL = re.compile(r"(?:(redis|rediss|valkey|valkeys)(?:\+([a-z0-9.-]+))?|(unix))://([^/?#]*)(.*)", re.I | re.S)
+_VARIANTS = ("cluster", "sentinel", "unix")
+_DATABASE = re.compile(r"/?|/[0-9]+/?")
 _PORTS: dict[str, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _POOL_OPTIONS = ("max_connections", "timeout")
 _SENTINEL = "sentinel_"
@@ -77,11 +78,17 @@ def _from_url(url: str) -> Target:
     match = _URL.fullmatch(url)
     if match is None:
         raise ConfigurationError(
-            "url must begin with redis://, rediss://, valkey:// or valkeys://, where +cluster or +sentinel may follow "
-            "the name, or with unix://"
+            "url must begin with redis://, rediss://, valkey:// or valkeys://, where +cluster, +sentinel or +unix may "
+            "follow the name, or with unix://"
         )
     name, variant, socket, netloc, rest = match.groups()
-    if socket or (variant or "").lower() == "unix":
+    variant = (variant or "").lower()
+    if variant and variant not in _VARIANTS:
+        near = did_you_mean(f"+{variant}", [f"+{each}" for each in _VARIANTS])
+        raise ConfigurationError(
+            f"url is wrong: +cluster, +sentinel or +unix may follow the name, not +{variant[:40]}{near}"
+        )
+    if socket or variant == "unix":
         options = _parsed(f"unix://{netloc}{rest}")
         return Target("single", (), "", options.pop("connection_class"), options, {})
     scheme = "rediss" if name.lower().endswith("s") and name.lower() != "redis" else "redis"
@@ -98,6 +105,8 @@ def _from_url(url: str) -> Target:
         path = f"/{database}"
     elif kind == "cluster" and path.strip("/") not in ("", "0"):
         raise ConfigurationError("url must not name a database: a cluster has only number 0")
+    if not _DATABASE.fullmatch(path):
+        raise ConfigurationError("url must have the number of a database after the host, such as /0, or nothing")
     each = [_parsed(f"{scheme}://{user}{at}{host}{path}{mark}{query}") for host in hosts.split(",")]
     if kind == "single" and len(each) > 1:
         raise ConfigurationError("url must name one server, or be redis+cluster:// or redis+sentinel://")
@@ -114,6 +123,8 @@ def _parsed(url: str) -> dict[str, Any]:
         options = dict(parse_url(url))
     except ValueError:
         raise ConfigurationError("url must hold a valid port and valid options") from None
+    if options.get("db", 0) < 0:
+        raise ConfigurationError("url must have a db of 0 or more")
     for name in _POOL_OPTIONS:
         if name in options:
             raise ConfigurationError(f"url must not hold {name}; give pool_size and timeout as options of the store")
