@@ -1,4 +1,4 @@
-"""What the audit loggers do: `python -m benchmarks audit [--only file] [--quick]`.
+"""What the audit loggers do: `python -m benchmarks audit [--only file,sqlite] [--quick]`.
 
 Each rate of durable entries stands beside what the disk does with bare `fdatasync` in the same minute; client and disk
 share this machine with whatever else runs on it.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_infra.audit.backends.file import FileAuditLogger
 from asgi_infra.audit.backends.file.offline import verify_directory
+from benchmarks import audit_sql
 from benchmarks.audit_load import bare_sync_rate, durable_rate, fill, page_times
 
 if TYPE_CHECKING:
@@ -86,7 +87,11 @@ async def _file(report: Report, scale: Scale) -> None:
         report.add("file", "entries checked from outside", f"{rate_of_check:.0f}/s", "at least 100 000/s")
 
 
-_PARTS: dict[str, Callable[[Report, Scale], Coroutine[Any, Any, None]]] = {"file": _file}
+_PARTS: dict[str, Callable[[Report, Scale], Coroutine[Any, Any, None]]] = {
+    "file": _file,
+    "sqlite": audit_sql.sqlite,
+    "postgresql": audit_sql.postgresql,
+}
 
 
 async def _run(names: list[str], scale: Scale) -> list[dict[str, str]]:
