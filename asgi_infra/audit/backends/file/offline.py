@@ -286,17 +286,21 @@ class _Check:
                 raise _WrongError(f"the first {size} entries are not those that were {what}", path)
 
     def _report(self, wrong: _WrongError | None) -> DirectoryReport:
-        found = (
-            not wrong,
-            self.size,
-            self._first,
-            self._checked,
-            self._erased,
-            self._edge.range.root(),
-            self._signed,
-            self._unfinished,
+        problem, seq, file, offset = ("", None, None, None) if wrong is None else wrong.place
+        return DirectoryReport(
+            ok=wrong is None,
+            size=self.size,
+            first=self._first,
+            checked=self._checked,
+            erased=self._erased,
+            root=self._edge.range.root(),
+            signed=self._signed,
+            unfinished=self._unfinished,
+            problem=problem,
+            bad_seq=seq,
+            file=file,
+            offset=offset,
         )
-        return DirectoryReport(*found, *(wrong.place if wrong is not None else ()))
 
 
 def _checkpoint(note: str | bytes, key: Verifier | None) -> Checkpoint:
