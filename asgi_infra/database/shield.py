@@ -26,13 +26,20 @@ class Ended(NamedTuple):
     cancelled: asyncio.CancelledError | None
 
 
-async def run_to_end(work: Coroutine[Any, Any, object] | asyncio.Future[Any], *, grace: float, patient: bool) -> Ended:
+async def run_to_end(
+    work: Coroutine[Any, Any, object] | asyncio.Future[Any],
+    *,
+    grace: float,
+    patient: bool,
+    stopping: float | None = None,
+) -> Ended:
     """Run work in a task of its own and wait for it, through cancellations of the caller. Raises nothing of it.
 
     Args:
         work: What is to be done, or what stands for work that goes on elsewhere.
-        grace: How many seconds it may take, and then once more as long to give up when it is cancelled.
+        grace: How many seconds it may take.
         patient: Whether the grace begins with the caller's cancellation only; without one the work takes its time.
+        stopping: How many seconds it then may take to give up when it is cancelled; as long as `grace` by default.
     """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -49,7 +56,7 @@ async def run_to_end(work: Coroutine[Any, Any, object] | asyncio.Future[Any], *,
             cancelled = await _wait(task, deadline or loop.time() + grace) or cancelled
             if not task.done():
                 task.cancel()
-                cancelled = await _wait(task, loop.time() + grace) or cancelled
+                cancelled = await _wait(task, loop.time() + (grace if stopping is None else stopping)) or cancelled
     if not task.done() or task.cancelled():
         return Ended(TimeoutError("it was stopped before its end"), gave_up=True, cancelled=cancelled)
     return Ended(task.exception(), gave_up=False, cancelled=cancelled)

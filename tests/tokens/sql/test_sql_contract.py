@@ -24,7 +24,13 @@ class TestSQLiteFile(TokenStoreContract):
 
 
 class TestSQLiteMemory(TokenStoreContract):
+    """The same statements in the same thread as for a file: in shorter rounds."""
+
     shared = False
+    race_rounds = 2
+    interleavings = 10
+    machine_examples = 5
+    cancellations = 15
 
     @pytest.fixture
     def store_factory(self):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import pytest
@@ -38,14 +40,15 @@ givers_up = pytest.mark.parametrize("give_up", [by_a_scope, by_the_task])
 
 @givers_up
 async def test_a_caller_that_gives_up_while_postgresql_stalls_is_cancelled(postgres, prefix, give_up) -> None:
-    async with SQLTokenStore(postgres.url(), table_prefix=prefix, timeout=0.4) as store:
-        await store.save(token := StoredToken.issue("alice", lifetime=timedelta(hours=1)))
+    make = partial(SQLTokenStore, postgres.url(), table_prefix=prefix)
+    async with make() as calm, make(timeout=1) as store:
+        await calm.save(token := StoredToken.issue("alice", lifetime=timedelta(hours=1)))
         engine = create_async_engine("postgresql+asyncpg" + postgres.url().removeprefix("postgresql"))
         async with engine.begin() as connection:
             await connection.execute(text(f"SELECT * FROM {prefix}tokens FOR UPDATE"))
             await give_up(store.revoke_all_for_user("alice"))
         await engine.dispose()
-        assert await store.get(token.jti) == token
+        assert await calm.get(token.jti) == token
 
 
 @givers_up
@@ -98,6 +101,20 @@ async def test_shielded_work_that_does_not_end_is_stopped_after_the_grace(give_u
 
     await give_up(caller())
     assert stopped == [True]
+
+
+async def test_shielded_work_that_does_not_stop_is_left_after_the_time_for_that() -> None:
+    free = asyncio.Event()
+
+    async def stubborn():
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    ended = await run_to_end(stubborn(), grace=0.05, patient=False, stopping=0.05)
+    assert (ended.gave_up, ended.cancelled) == (True, None)
+    free.set()
+    await asyncio.sleep(0)
 
 
 async def test_without_a_cancellation_impatient_work_has_its_grace_and_no_more() -> None:

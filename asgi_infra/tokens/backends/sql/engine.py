@@ -46,12 +46,14 @@ class EngineExecutor(OwnExecutor):
 
     async def _once(self, work: Callable[[Connection], T], mode: Mode, deadline: float) -> T:
         loop = asyncio.get_running_loop()
-        transaction = _Transaction(self._here(), work, mode)
+        home = self._here()
+        transaction = _Transaction(home, work, mode)
         over = loop.create_future()
         self._running.add(over)
         try:
-            grace = deadline - loop.time() + CLEANUP_SECONDS
-            ended = await run_to_end(transaction.run(deadline), grace=grace, patient=False)
+            # SQLite's own word on a lock comes at the time-out too, and is better than a connection that is cut off
+            left = deadline - loop.time() + (CLEANUP_SECONDS if home.sqlite else 0.0)
+            ended = await run_to_end(transaction.run(), grace=left, patient=False, stopping=CLEANUP_SECONDS)
         finally:
             self._running.discard(over)
             over.set_result(None)
@@ -98,20 +100,15 @@ class _Transaction:
         self._work = work
         self._mode = mode
 
-    async def run(self, deadline: float) -> None:
+    async def run(self) -> None:
         home = self._home
-        if not home.sqlite:
-            async with asyncio.timeout_at(deadline):
-                await greenlet_spawn(self._alone if self._mode is not Mode.TRANSACTION else self._whole)
-        elif self._mode is Mode.READ and not home.one_connection:
-            await greenlet_spawn(self._alone)
+        single = self._mode is Mode.READ or (self._mode is not Mode.TRANSACTION and not home.sqlite)
+        run = self._alone if single else self._whole
+        if not home.sqlite or (self._mode is Mode.READ and not home.one_connection):
+            await greenlet_spawn(run)
         else:
-            async with asyncio.timeout_at(deadline):
-                await home.writers.acquire()
-            try:
-                await greenlet_spawn(self._alone if self._mode is Mode.READ else self._whole)
-            finally:
-                home.writers.release()
+            async with home.writers:
+                await greenlet_spawn(run)
 
     def _alone(self) -> None:
         if self._home.plans is not None:
