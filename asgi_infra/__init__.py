@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from asgi_infra.logs import configure_logging
     from asgi_infra.middleware.access_log import AccessLog, AccessLogMiddleware
-    from asgi_infra.middleware.audit import Audit, AuditMiddleware, AuditRule
+    from asgi_infra.middleware.audit import Audit, AuditMiddleware, AuditRule, annotate
     from asgi_infra.middleware.client_auth import client_secret_basic
     from asgi_infra.middleware.hooks import publish_routes
     from asgi_infra.middleware.install import install
@@ -61,7 +61,7 @@ _HOMES = {
     ),
     "asgi_infra.logs": ("configure_logging",),
     "asgi_infra.middleware.access_log": ("AccessLog", "AccessLogMiddleware"),
-    "asgi_infra.middleware.audit": ("Audit", "AuditMiddleware", "AuditRule"),
+    "asgi_infra.middleware.audit": ("Audit", "AuditMiddleware", "AuditRule", "annotate"),
     "asgi_infra.middleware.client_auth": ("client_secret_basic",),
     "asgi_infra.middleware.hooks": ("publish_routes",),
     "asgi_infra.middleware.install": ("install",),
@@ -103,6 +103,7 @@ __all__ = [
     "Tracing",
     "TracingMiddleware",
     "__version__",
+    "annotate",
     "bind",
     "client_secret_basic",
     "configure_logging",

@@ -36,7 +36,7 @@ def test_without_a_command_it_shows_the_help(capsys):
     assert "exit codes:" in shown
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "doctor"])
+@pytest.mark.parametrize("command", ["run", "demo", "doctor", "audit"])
 def test_the_help_of_each_command_has_examples_exit_codes_and_no_long_line(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -49,7 +49,7 @@ def test_the_help_of_each_command_has_examples_exit_codes_and_no_long_line(comma
 
 
 def test_every_option_has_a_help_text(capsys):
-    for command in ("run", "demo", "doctor"):
+    for command in ("run", "demo", "doctor", "audit"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         shown = capsys.readouterr().out

@@ -17,6 +17,7 @@ from asgi_infra.cli.demo.shop import create_shop
 from asgi_infra.cli.demo.tables import PRODUCTS
 from asgi_infra.cli.demo.tour import Step, tour_steps
 from asgi_infra.cli.terminal import Terminal
+from asgi_infra.tokens import InMemoryTokenStore
 
 CUSTOMER = {"email": "bob@example.org", "card": "4111 1111 1111 1111"}
 
@@ -151,7 +152,7 @@ def test_the_tour_has_no_websocket_where_uvicorn_has_no_library_for_it(monkeypat
 
 @pytest.fixture
 def shop():
-    with TestClient(create_shop(), raise_server_exceptions=False) as client:
+    with TestClient(create_shop(InMemoryTokenStore()), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -181,7 +182,7 @@ def test_an_order_is_kept_only_if_its_payment_works(shop):
 
 def test_more_than_there_is_can_not_be_bought(monkeypatch):
     monkeypatch.setitem(PRODUCTS["pot"], "stock", 1)
-    with TestClient(create_shop(), raise_server_exceptions=False) as small:
+    with TestClient(create_shop(InMemoryTokenStore()), raise_server_exceptions=False) as small:
         for _ in range(2):
             small.post("/carts/a/items", json={"sku": "pot"})
         answer = small.post("/carts/a/checkout", json=CUSTOMER)
