@@ -207,6 +207,12 @@ class KeyRules:
         kind = self._cache.get(name)
         return self._decide(name) if kind is None else kind
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Every kind that these rules may decide for."""
+        tables = (_WHOLE_NAMES, _STEMS, _WORDS, _ENDINGS, _LAST_WORDS, dict(self._own))
+        return frozenset(("unknown", "query")).union(*(table.values() for table in tables))
+
     def _decide(self, name: str) -> str:
         if len(name) > MAX_NAME:
             return "unknown"

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from asgi_infra.errors import ConfigurationError
+from asgi_infra.options import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,12 +54,18 @@ class Marks:
             bits) of the value, the same in every process that has the key, so that lines can be correlated.
         keep_last: Kinds whose last four characters are shown, if the value has twelve or more. The pseudonym key has
             no effect on these.
+        kinds: Those that there are.
 
     Raises:
-        ConfigurationError: The key is too short or not bytes; a kind is not a name.
+        ConfigurationError: The key is too short or not bytes; a kind is not a name, or there is none of that name.
     """
 
-    def __init__(self, pseudonym_key: bytes | None = None, keep_last: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        pseudonym_key: bytes | None = None,
+        keep_last: Iterable[str] = (),
+        kinds: frozenset[str] = frozenset(),
+    ) -> None:
         if pseudonym_key is not None and (not isinstance(pseudonym_key, bytes) or len(pseudonym_key) < 16):
             raise ConfigurationError("pseudonym_key must be at least 16 bytes, for example secrets.token_bytes(32)")
         if isinstance(keep_last, str):
@@ -66,6 +73,10 @@ class Marks:
         self._keep_last = frozenset(keep_last)
         for kind in self._keep_last:
             check_kind("keep_last", kind)
+        if unknown := sorted(self._keep_last - kinds):
+            raise ConfigurationError(
+                f"keep_last names unknown kinds: {unknown}; known are {sorted(kinds)}{did_you_mean(unknown[0], kinds)}"
+            )
         self.plain: dict[str, str] = {}  # the marks that do not depend on the value
         self._hash = None if pseudonym_key is None else blake2b(key=pseudonym_key[:64], digest_size=_DIGEST_BYTES)
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.redaction.keys import KeyRules
 from asgi_infra.redaction.marks import Counts, Marks, failed
-from asgi_infra.redaction.patterns import BUILT_IN, Pattern
+from asgi_infra.redaction.patterns import BUILT_IN, OPT_IN, Pattern
 from asgi_infra.redaction.text import TextRules
 from asgi_infra.redaction.told import ToldRules
 from asgi_infra.redaction.values import SHORT, ValueRules
 
 _KINDS: Final = frozenset(pattern.kind for pattern in BUILT_IN)
+_OTHER_KINDS: Final = frozenset(["input", "secret", *(pattern.kind for pattern in OPT_IN)])
 
 
 class Redactor:
@@ -76,8 +77,8 @@ class Redactor:
             raise ConfigurationError(f"without names unknown kinds: {sorted(unknown)}; known are {sorted(_KINDS)}")
         keys = dict(keys) if isinstance(keys, Mapping) else keys
         counts: Counts = defaultdict(int)
-        marks = Marks(pseudonym_key, keep_last)
         rules = KeyRules(keys, safe_keys)
+        marks = Marks(pseudonym_key, keep_last, _KINDS | _OTHER_KINDS | rules.kinds | {pattern.kind for pattern in own})
         query_rules = KeyRules(keys, safe_keys, query=True)
 
         def count(kind: str) -> None:

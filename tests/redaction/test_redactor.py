@@ -69,6 +69,17 @@ def test_the_last_four_are_shown_where_asked():
     assert keeper({"card_number": "1234"})["card_number"] == "[REDACTED:card]"
 
 
+def test_every_kind_may_keep_its_last_four_and_an_unknown_one_is_answered_with_the_one_that_was_meant():
+    own = Pattern("customer_number", r"C-[0-9]{8}")
+    known = {"card", "phone", "ip", "password", "token", "secret", "input", "unknown", "query"}
+    Redactor(keep_last=known | {"customer_number", "reference"}, keys={"ref no": "reference"}, patterns=[own])
+    Redactor(keep_last={"ref_no"}, keys=["ref no"])
+    with pytest.raises(
+        ConfigurationError, match=r"^keep_last names unknown kinds: \['cardd'\].*did you mean 'card'\?$"
+    ):
+        Redactor(keep_last={"cardd"})
+
+
 def test_names_are_configurable():
     own = Redactor(keys={"customer ref": "reference"}, safe_keys=["session_id"])
     assert own({"customerRef": "a", "session_id": "b"}) == {"customerRef": "[REDACTED:reference]", "session_id": "b"}
@@ -118,6 +129,8 @@ def test_attributes_of_spans_keep_their_types():
         {"pseudonym_key": "0123456789abcdef"},
         {"keep_last": "card"},
         {"keep_last": ["Not A Kind"]},
+        {"keep_last": ["cardd"]},
+        {"keep_last": {"reference": True}},
         {"without": ["nonsense"]},
         {"patterns": ["x"]},
         {"keys": "password"},
