@@ -120,7 +120,7 @@ def _from_url(url: str) -> Target:
 
 def _parsed(url: str) -> dict[str, Any]:
     try:
-        options = dict(parse_url(url))
+        options: dict[str, Any] = dict(parse_url(url))
     except ValueError:
         raise ConfigurationError("url must hold a valid port and valid options") from None
     if options.get("db", 0) < 0:
