@@ -65,10 +65,11 @@ class SQLStore(AuditStore):
         """Move into the log what is staged and committed, and return how many entries that were."""
         with self._appending:
             last = self._read(f"SELECT max(position) FROM {self.tables.staged}")[0][0]  # noqa: S608
-            total = 0
-            moved = STAGED_CHUNK if last is not None else 0
+            if last is None:
+                return 0
+            total = moved = self._appender.move(int(last))
             while moved == STAGED_CHUNK:
-                moved = self._appender.move(last)
+                moved = self._appender.move(int(last))
                 total += moved
             self._sequenced += total
             return total
