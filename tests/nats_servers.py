@@ -38,6 +38,7 @@ class NATSServer:
 
     Args:
         sync_interval: When JetStream brings what it wrote to the disk; `"always"` is what an audit log needs.
+        more: Further configuration.
 
     Example:
         >>> with NATSServer() as server:
@@ -45,14 +46,14 @@ class NATSServer:
         'nats://127.0.0.1:54321'
     """
 
-    def __init__(self, *, sync_interval: str = "always") -> None:
+    def __init__(self, *, sync_interval: str = "always", more: str = "") -> None:
         self.port, self.monitor_port = free_port(), free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="asgi-infra-nats-"))
         self._configuration = self.directory / "server.conf"
         self._configuration.write_text(
             f'listen: "127.0.0.1:{self.port}"\n'
             f'http: "127.0.0.1:{self.monitor_port}"\n'
-            f'jetstream {{ store_dir: "{self.directory}", sync_interval: "{sync_interval}" }}\n'
+            f'jetstream {{ store_dir: "{self.directory}", sync_interval: "{sync_interval}" }}\n{more}'
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -118,7 +119,7 @@ class NATSServer:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.monitor()}/healthz", timeout=1) as answer:
+            with urllib.request.urlopen(f"{self.monitor()}/healthz?js-server-only=true", timeout=1) as answer:
                 healthy = answer.status == 200
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as link:
                 return healthy and link.recv(4) == b"INFO"
@@ -127,3 +128,70 @@ class NATSServer:
             return False
         except OSError:
             return False
+
+
+class NATSCluster:
+    """Three NATS servers that keep streams together.
+
+    Example:
+        >>> with NATSCluster() as cluster:
+        ...     cluster.url()
+        'nats://127.0.0.1:54321,127.0.0.1:54322,127.0.0.1:54323'
+    """
+
+    def __init__(self) -> None:
+        ports = [free_port() for _ in range(3)]
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        self.servers = [
+            NATSServer(
+                more=f"server_name: n{number}\n"
+                f'cluster {{ name: c, listen: "127.0.0.1:{port}", no_advertise: true, routes: [{routes}] }}\n'
+            )
+            for number, port in enumerate(ports)
+        ]
+
+    def __enter__(self) -> Self:
+        try:
+            for server in self.servers:
+                server.start()
+            self._wait_for_leader()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def url(self, path: str = "") -> str:
+        """Return a `nats://` URL of all three."""
+        return "nats://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers) + path
+
+    def leader_of(self, stream: str) -> NATSServer:
+        """Return the server that leads a stream."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            for server in self.servers:
+                for account in server.inspect("jsz?streams=true&accounts=true").get("account_details", []):
+                    for found in account.get("stream_detail", []):
+                        leader = found.get("cluster", {}).get("leader") if found["name"] == stream else None
+                        if leader:
+                            return self.servers[int(leader[1:])]
+            time.sleep(0.02)
+        raise LookupError(stream)
+
+    def close(self) -> None:
+        """Stop and remove everything."""
+        for server in self.servers:
+            server.close()
+
+    def _wait_for_leader(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not all(self._is_ready(server) for server in self.servers):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the cluster did not come together")
+            time.sleep(0.05)
+
+    def _is_ready(self, server: NATSServer) -> bool:
+        meta = server.inspect("jsz").get("meta_cluster", {})
+        return bool(meta.get("leader")) and meta.get("cluster_size") == len(self.servers)

@@ -159,8 +159,8 @@ class Relay:
         """Relay as long as the lease lasts, and return whether it was lost."""
         self._counts["leases"] += 1
         failure: Exception | None = None
+        scope = CancelScope(deadline=until)
         async with create_task_group() as group:
-            scope = CancelScope(deadline=until)
             group.start_soon(self._keep_lease, token, scope)
             self._leading = True
             try:
