@@ -75,7 +75,7 @@ async def retry(
         try:
             return await attempt()
         except OperationError as exc:
-            if not exc.retryable:
+            if not exc.retryable or _is_cancelled():
                 raise
             if number >= backoff.attempts:
                 exc.add_note(f"Given up after {number} attempts.")
@@ -93,3 +93,9 @@ async def retry(
             )
         await sleep(pause)
         number += 1
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the task was cancelled while it rolled back: the error of the transaction has hidden that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

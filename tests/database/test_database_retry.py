@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +91,21 @@ async def test_the_pause_is_drawn_from_the_whole_interval():
     attempts = Attempts(SerializationFailureError("a"))
     await attempts.run(Backoff(base=0.1), share=0.0)
     assert attempts.pauses == [0.0]
+
+
+async def test_a_task_that_was_cancelled_during_an_attempt_makes_no_other_one():
+    class Cancelled(Attempts):
+        async def __call__(self):
+            asyncio.current_task().cancel()
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:  # as a rollback that ends with the transaction's own error does
+                return await super().__call__()
+
+    attempts = Cancelled(SerializationFailureError("a"))
+    with pytest.raises(SerializationFailureError):
+        await asyncio.create_task(attempts.run(Backoff(base=0.1)))
+    assert attempts.calls == 1
 
 
 async def test_each_attempt_has_a_session_of_its_own_and_only_the_last_is_kept(sqlite_url):
