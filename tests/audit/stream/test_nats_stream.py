@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import nats
 import pytest
 from nats_servers import NATSServer
+from relay_cases import RelayCases
 from servers import ServerUnavailable
-from stream_cases import StreamCases, a_log, entries_of
+from stream_cases import a_log, entries_of
 
 from asgi_infra.audit import open_audit_logger
 from asgi_infra.audit.backends.nats import NATSAuditLogger
@@ -61,7 +62,7 @@ def run(work: Any) -> Any:
 
 
 @pytest.mark.usefixtures("nats_server")
-class TestNATSStream(StreamCases):
+class TestNATSStream(RelayCases):
     server: NATSServer
 
     def make(self, stream: str, **options: Any) -> StreamAuditLogger:

@@ -5,8 +5,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from relay_cases import RelayCases
 from servers import ServerUnavailable
-from stream_cases import StreamCases, a_log, entries_of
+from stream_cases import a_log, entries_of
 from valkey_servers import ValkeyServer
 
 from asgi_infra.audit import open_audit_logger
@@ -43,7 +44,7 @@ def key(stream: str, name: str) -> str:
 
 
 @pytest.mark.usefixtures("valkey_server")
-class TestValkeyStream(StreamCases):
+class TestValkeyStream(RelayCases):
     server: ValkeyServer
 
     def make(self, stream: str, **options: Any) -> StreamAuditLogger:
