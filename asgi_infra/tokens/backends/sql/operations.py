@@ -180,7 +180,14 @@ class Operations:
         return self._remove_all(connection, self.sql.remove_family, {"family_id": family_id, "user_id": user_id}, now)
 
     def remove_user(self, connection: Connection, user_id: str, kept: tuple[bytes, ...], now: int) -> int:
-        return self._remove_all(connection, self.sql.remove_user, self._under(kept) | {"user_id": user_id}, now)
+        values = {"user_id": user_id, "spared": b"", "spared_family": ""}
+        while kept:  # from a used token to what replaced it; each is locked, so that no rotation takes it away
+            row = connection.execute(self.sql.kept, self._under(kept) | {"user_id": user_id, "now": now}).first()
+            if row is None:
+                break
+            values |= {"spared": row.digest, "spared_family": row.family_id}
+            kept = () if row.successor is None else (bytes(row.successor),)
+        return self._remove_all(connection, self.sql.remove_user, values, now)
 
     def _remove_all(self, connection: Connection, statement: TextClause, values: dict[str, Any], now: int) -> int:
         # A rotation that was under way when the statement began may have stored a successor that it did not see, and

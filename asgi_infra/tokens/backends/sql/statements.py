@@ -113,7 +113,12 @@ class Statements:
         self.remove_live = made("DELETE FROM {tokens} WHERE digest IN ({digests}) AND {theirs} AND {live} RETURNING 1")
         self.remove = made(remove % ("digest IN ({digests}) AND {theirs}", "family_id, used_at, kept_until"))
         self.remove_family = made(remove % ("family_id = :family_id AND {theirs}", "used_at, kept_until"))
-        self.remove_user = made(remove % ("user_id = :user_id AND digest NOT IN ({digests})", "used_at, kept_until"))
+        self.kept = made(
+            "SELECT digest, successor, family_id FROM {tokens}"
+            " WHERE digest IN ({digests}) AND user_id = :user_id AND kept_until > :now {in_order}"
+        )
+        spared = "digest = :spared OR (used_at IS NOT NULL AND family_id = :spared_family)"
+        self.remove_user = made(remove % (f"user_id = :user_id AND NOT ({spared})", "used_at, kept_until"))
 
         self.touch = made(
             "UPDATE {tokens} SET last_used_at = :now, kept_until = {least}(expires_at, CAST(:idle_until AS bigint))"
