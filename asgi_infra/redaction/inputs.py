@@ -50,7 +50,9 @@ def hide_inputs(text: str, kind_of: Callable[[str], str], mark: Callable[[str, s
         end = text.find(_END, start)
         value = text[start : end if end >= 0 else len(text)]
         kind = _kind_above(text, match.start(), kind_of)
-        if not kind and (end < 0 or ("..." in value and len(value) >= _SHORTEST_CUT)):
+        # A mark may make a quote longer: one within another counts whatever its length, now and in a second pass.
+        long = len(value) >= _SHORTEST_CUT or "input_value=" in value
+        if not kind and (end < 0 or ("..." in value and long)):
             kind = "input"
         if kind:
             parts += text[position:start], mark(kind, value)

@@ -16,7 +16,7 @@ from sqlalchemy import exc, text
 
 from asgi_infra import faults
 from asgi_infra.context import bind
-from asgi_infra.database import DatabaseSession, IntegrityViolationError
+from asgi_infra.database import DatabaseSession, IntegrityViolationError, statements
 from asgi_infra.database.sqltext import describe
 
 
@@ -126,7 +126,7 @@ async def test_a_fault_of_telemetry_is_counted_and_the_statement_goes_on(sqlite_
     def broken(_statement):
         raise LookupError("telemetry is broken")
 
-    monkeypatch.setattr("asgi_infra.database.statements.describe", broken)
+    monkeypatch.setattr(statements, "describe", broken)
     before = sum(faults.counts().values())
     async with DatabaseSession(sqlite_url) as db, db.session() as session:
         assert (await session.execute(text("SELECT 7"))).scalar() == 7

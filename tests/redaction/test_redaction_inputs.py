@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 
@@ -137,6 +137,7 @@ def test_log_lines_are_covered(caplog):
 
 
 @given(st.lists(st.sampled_from(["[type=a, input_value=", ", input_type=", "\npassword\n", "  x ", "...", "\\n"])))
+@example(["[type=a, input_value=", "\npassword\n", "...", "[type=a, input_value=", "  x ", ", input_type="])
 def test_any_order_of_its_parts_is_redacted_once_and_for_all(parts):
     redact = Redactor()
     once = redact.text("".join(parts))
