@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING
 
 from asgi_infra.errors import ConfigurationError
@@ -59,7 +59,18 @@ def shown(value: object) -> str:
         return repr(value)
     if isinstance(value, str) and len(value) <= 64:
         return ascii(value)
+    if isinstance(value, (list, tuple, dict, set, frozenset)) and not value:
+        return repr(value)
     return f"a value of type {type(value).__name__}"
+
+
+def refuse_unknown_options(owner: type, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise the `TypeError` for an option that neither `known` nor the signature of `owner` has."""
+    known = set(known)
+    for name in given:
+        if name not in known:
+            own = [each.name for each in signature(owner).parameters.values() if each.kind is each.KEYWORD_ONLY]
+            raise TypeError(f"{owner.__name__} has no option {name!r}{did_you_mean(name, sorted([*known, *own]))}")
 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_infra.errors import ConfigurationError, TokenStoreError
 from asgi_infra.forks import forks, watch
+from asgi_infra.options import refuse_unknown_options
 from asgi_infra.tokens.backend import TokenBackend
 from asgi_infra.tokens.clock import microseconds_now, to_microseconds, utc_now
 from asgi_infra.tokens.errors import StoreClosedError
 from asgi_infra.tokens.identifiers import digest_in
 from asgi_infra.tokens.model import MAX_IDENTIFIER, require_aware
-from asgi_infra.tokens.options import Settings
+from asgi_infra.tokens.options import Settings, StoreOptions
 from asgi_infra.tokens.records import RecordCodec
 from asgi_infra.tokens.stats import Counts, StoreStats
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Self, TypeVar, Unpack
-
-    from asgi_infra.tokens.options import StoreOptions
 
     T = TypeVar("T")
 
@@ -29,6 +28,7 @@ class StoreLife(TokenBackend):
     """A store that opens itself when it is first used, and after its end refuses."""
 
     def __init__(self, **options: Unpack[StoreOptions]) -> None:
+        refuse_unknown_options(type(self), options, StoreOptions.__annotations__)
         self._settings = settings = Settings(**options)
         self._hashing = settings.hashing()
         self._codec = RecordCodec(self._hashing, settings)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,28 @@ def test_a_wrong_option_is_refused_and_named(option: str, value: Any) -> None:
         InMemoryTokenStore(**{option: value})
     assert isinstance(caught.value, InfrastructureError)
     assert len(str(caught.value)) < 200
+
+
+class OwnStore(InMemoryTokenStore):
+    """Has an option of its own."""
+
+    def __init__(self, *, folder: str = "", **options: Any) -> None:
+        super().__init__(**options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "meant"),
+    [
+        (InMemoryTokenStore, "grase", "; did you mean 'grace'?"),
+        (InMemoryTokenStore, "max_entires", "; did you mean 'max_entries'?"),
+        (OwnStore, "fodler", "; did you mean 'folder'?"),
+        (OwnStore, "idle_life_time", "; did you mean 'idle_lifetime'?"),
+        (OwnStore, "zzz", ""),
+    ],
+)
+def test_an_unknown_option_names_the_store_and_the_option_that_was_meant(kind: Any, option: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=f"^{kind.__name__} has no option '{option}'{re.escape(meant)}$"):
+        kind(**{option: 3})
 
 
 @pytest.mark.parametrize(
