@@ -112,7 +112,8 @@ class Hashing:
         """Check the keys.
 
         Raises:
-            ConfigurationError: A key is no bytes or str, or shorter than 16 or longer than 64 bytes, or there is none.
+            ConfigurationError: A key is no bytes or str, or shorter than 16 or longer than 64 bytes; there is none, or
+                one twice.
         """
         if keys is None:
             return cls()
@@ -129,6 +130,8 @@ class Hashing:
                     f"key must have 16 to 64 bytes, not {len(raw)}; make one with secrets.token_bytes(32)"
                 )
             checked.append(raw)
+        if len(set(checked)) < len(checked):
+            raise ConfigurationError("key must hold each secret once: the one for writing first, then the older ones")
         return cls(tuple(checked))
 
     def digest(self, identifier: str) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from token_strategies import identifiers
 
-from asgi_infra.errors import InfrastructureError
+from asgi_infra.errors import ConfigurationError, InfrastructureError
 from asgi_infra.tokens.identifiers import (
     DIGEST_BYTES,
     Hashing,
@@ -105,6 +105,12 @@ def test_a_key_of_the_wrong_length_is_refused(keys: Any) -> None:
 @pytest.mark.parametrize("keys", [5, [5], [None], [[b"x" * 32]], {"key": b"x" * 32}, object()])
 def test_a_key_of_the_wrong_type_is_refused(keys: Any) -> None:
     with pytest.raises(ValueError, match=r"^key must be bytes, a str or a list"):
+        Hashing.of(keys)
+
+
+@pytest.mark.parametrize("keys", [[b"x" * 16, b"x" * 16], ["x" * 16, b"y" * 16, b"x" * 16]])
+def test_the_same_key_twice_is_refused(keys: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^key must hold each secret once"):
         Hashing.of(keys)
 
 
