@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.globs import Matcher, Patterns, Rule, rules_of, shown
+from asgi_infra.options import did_you_mean
 
 FEATURES: Final = ("request_id", "tracing", "metrics", "access_log", "audit", "tokens")
 """The features that a rule can switch off for a path."""
@@ -77,9 +78,7 @@ class PathRules:
         if features is not None and not isinstance(features, Mapping):
             raise ConfigurationError(f"features must map names of features to patterns, not be {shown(features)}")
         rules = [(rule, _ALL) for rule in rules_of(exclude, "exclude")]
-        for feature, patterns in (features or {}).items():
-            mask = _mask(feature)
-            rules += [(rule, mask) for rule in rules_of(patterns, f"features[{feature!r}]")]
+        rules += _rules_by_feature(features or {}, "features")
         self._masks: dict[str, int] = {}
         for rule, mask in rules:
             self._masks[rule.pattern] = self._masks.get(rule.pattern, 0) | mask
@@ -108,7 +107,10 @@ class PathRules:
         """
         if isinstance(value, PathRules):
             return value
-        return cls(features=value) if isinstance(value, Mapping) else cls(() if value is None else value)
+        if not isinstance(value, Mapping):
+            return cls(() if value is None else value)
+        _rules_by_feature(value, "exclude")  # its errors name the parameter that the user has written
+        return cls(features=value)
 
     def skipped(self, path: str) -> frozenset[str]:
         """Return the features that skip this path, as `app_path` gives it."""
@@ -156,13 +158,20 @@ class PathRules:
         return partial(PathRules, features=self._features(), max_cached=self._max_cached), ()
 
 
-def _mask(feature: str) -> int:
+def _rules_by_feature(features: Mapping[str, Patterns], parameter: str) -> list[tuple[Rule, int]]:
+    rules = []
+    for feature, patterns in features.items():
+        mask = _mask(feature, parameter)
+        rules += [(rule, mask) for rule in rules_of(patterns, f"{parameter}[{feature!r}]")]
+    return rules
+
+
+def _mask(feature: str, parameter: str) -> int:
     if feature == "*":
         return _ALL
     if feature in FEATURES:
         return 1 << FEATURES.index(feature)
-    from difflib import get_close_matches
-
-    near = get_close_matches(feature.lower(), FEATURES, n=1) if isinstance(feature, str) else []
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigurationError(f"features: {shown(feature)} is none of {', '.join(FEATURES)} and * (all of them){meant}")
+    raise ConfigurationError(
+        f"{parameter}: {shown(feature)} is none of {', '.join(FEATURES)} and * (all of them)"
+        f"{did_you_mean(feature, FEATURES)}"
+    )

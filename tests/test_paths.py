@@ -208,6 +208,19 @@ def test_rules_are_made_from_what_a_middleware_is_given():
     assert PathRules.of({"metrics": "/a"}).skipped("/a") == {"metrics"}
 
 
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        ({"acess_log": ["/a"]}, "exclude: 'acess_log' is none of"),
+        ({"acess_log": ["/a"]}, "; did you mean 'access_log'?"),
+        ({"metrics": ["a"]}, "exclude['metrics'][0]: malformed path pattern 'a'"),
+    ],
+)
+def test_what_is_wrong_in_a_middlewares_exclude_is_told_under_that_name(exclude, message):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        PathRules.of(exclude)
+
+
 def test_rules_are_values():
     rules = PathRules(["/a"], features={"audit": ["/b", "/a"], "metrics": "/b"})
     same = PathRules(features={"metrics": ["/b"], "audit": "/b", "*": ["/a"]})
