@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from asgi_infra.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 INHERITED: Final = (
     "OTEL_EXPORTER_OTLP_",
@@ -60,8 +61,10 @@ def check_headers(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], .
     """Return the headers for the OTLP receiver, sorted.
 
     Raises:
-        ConfigurationError: A name or a value is none that HTTP can send.
+        ConfigurationError: It is no mapping, or a name or a value is none that HTTP can send.
     """
+    if not isinstance(headers, Mapping | None):
+        raise ConfigurationError(f"headers must map names to values, not be a {type(headers).__name__}; none is shown")
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise ConfigurationError("headers must have names that HTTP allows: letters, digits and hyphens")

@@ -117,6 +117,8 @@ WRONG = [
     ({"endpoint": "http://collector.example.org\n"}, "endpoint must be"),
     ({"endpoint": "http://collector.example.org/?key=hunter2"}, "endpoint must be .* without a query"),
     ({"headers": {"a\n": "hunter2"}}, "headers must have names that HTTP allows"),
+    ({"headers": "authorization=hunter2"}, "headers must map names to values, not be a str"),
+    ({"headers": [("authorization", "hunter2")]}, "headers must map names to values, not be a list"),
     ({"headers": {5: "hunter2"}}, "headers must have names that HTTP allows"),
     (
         {"headers": {"authorization": "Bearer hunter2\r\nx: y"}},
