@@ -9,6 +9,7 @@ from typing import IO, Any, Literal, cast
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.logs.levels import level_number
 from asgi_infra.logs.schemas import SCHEMAS
+from asgi_infra.options import shown
 from asgi_infra.redaction import Redactor
 
 Format = Literal["json", "console"]
@@ -69,17 +70,18 @@ def resolve(
         ConfigurationError: One is wrong; the message names it and what would be right.
     """
     if not isinstance(redact, (bool, Redactor)):
-        raise ConfigurationError(f"redact must be True, False or a Redactor, not {_shown(redact)}")
+        raise ConfigurationError(f"redact must be True, False or a Redactor, not {shown(redact)}")
     if stream is not None and not callable(getattr(stream, "write", None)):
-        raise ConfigurationError(f"stream must be a text or binary stream to write to, not {_shown(stream)}")
+        raise ConfigurationError(f"stream must be a text or binary stream to write to, not {shown(stream)}")
     if isinstance(queue_bytes, bool) or not isinstance(queue_bytes, int) or queue_bytes < _LEAST_BYTES:
-        raise ConfigurationError(
-            f"queue_bytes must be an integer of at least {_LEAST_BYTES}, not {_shown(queue_bytes)}"
-        )
+        raise ConfigurationError(f"queue_bytes must be an integer of at least {_LEAST_BYTES}, not {shown(queue_bytes)}")
     if not isinstance(caller, bool):
-        raise ConfigurationError(f"caller must be True or False, not {_shown(caller)}")
+        raise ConfigurationError(f"caller must be True or False, not {shown(caller)}")
     if colors is not None and not isinstance(colors, bool):
-        raise ConfigurationError(f"colors must be True, False or None (as the terminal has it), not {_shown(colors)}")
+        raise ConfigurationError(f"colors must be True, False or None (as the terminal has it), not {shown(colors)}")
+    project = _name("gcp_project", gcp_project)
+    if project is not None and schema != "gcp":
+        raise ConfigurationError(f"gcp_project must be left out, or schema be 'gcp', not {shown(schema)}")
     return LoggingConfig(
         level=level_number(level),
         format=cast("Format", _choice("format", format, ("json", "console"))),
@@ -94,7 +96,7 @@ def resolve(
         fields=_fields(fields),
         caller=caller,
         colors=colors,
-        gcp_project=_name("gcp_project", gcp_project),
+        gcp_project=project,
     )
 
 
@@ -102,12 +104,12 @@ def _levels(levels: object) -> dict[str, int]:
     if levels is None:
         return {}
     if not isinstance(levels, Mapping):
-        raise ConfigurationError(f"levels must map names of loggers to levels, not {_shown(levels)}")
+        raise ConfigurationError(f"levels must map names of loggers to levels, not {shown(levels)}")
     numbers: dict[str, int] = {}
     for name, level in levels.items():
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(
-                f"levels must have names of loggers as keys, not {_shown(name)}; level is the root's"
+                f"levels must have names of loggers as keys, not {shown(name)}; level is the root's"
             )
         numbers[name] = level_number(level, f"levels[{name[:40]!r}]")
     return numbers
@@ -117,23 +119,17 @@ def _fields(fields: object) -> dict[str, Any]:
     if fields is None:
         return {}
     if not isinstance(fields, Mapping) or not all(isinstance(name, str) for name in fields):
-        raise ConfigurationError(f"fields must map names to values, not {_shown(fields)}")
+        raise ConfigurationError(f"fields must map names to values, not {shown(fields)}")
     return dict(fields)
 
 
 def _name(parameter: str, value: object) -> str | None:
     if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise ConfigurationError(f"{parameter} must be a name that isn't blank, or None, not {_shown(value)}")
+        raise ConfigurationError(f"{parameter} must be a name that isn't blank, or None, not {shown(value)}")
     return value
 
 
 def _choice(parameter: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
-        raise ConfigurationError(f"{parameter} must be one of {', '.join(choices)}, not {_shown(value)}")
+        raise ConfigurationError(f"{parameter} must be one of {', '.join(choices)}, not {shown(value)}")
     return value
-
-
-def _shown(value: object) -> str:
-    if value is None or isinstance(value, (bool, float)):
-        return repr(value)
-    return ascii(value[:40]) if isinstance(value, str) else f"a value of type {type(value).__name__}"

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "message", "asctime"}
 """What a log record has of its own; `taskName` since Python 3.12, `message` and `asctime` once it was formatted."""
 
-_UNWANTED: Final = STANDARD | {"color_message"}  # uvicorn's message for terminals
+FOR_TERMINALS: Final = "color_message"
+"""What uvicorn adds to its records for its own handler."""
+
+_UNWANTED: Final = STANDARD | {FOR_TERMINALS}
 _OF_ACCESS_LINES: Final = frozenset(
     ["timestamp", "level", "logger", "message", "request_id", "trace_id", "span_id", "service"]
 )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
-from asgi_infra.logs.pipeline import STANDARD
+from asgi_infra.logs.pipeline import FOR_TERMINALS, STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +118,8 @@ def _log(
                 exc_info = (exc_info if isinstance(exc_info, tuple) else sys.exc_info())[1]
             if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
                 args = args[0]
+            if extra is not None and FOR_TERMINALS in extra:
+                extra = {name: value for name, value in extra.items() if name != FOR_TERMINALS}
             handler.pipeline.log(time(), level, self.name, msg, args, exc_info or None, extra)
             return
         if self.name in _servers:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import logging.config
+import re
 import sys
 import threading
 
@@ -161,6 +162,16 @@ def test_the_loggers_of_servers_print_one_line_of_ours(configure, lines, monkeyp
     assert shown.getvalue() == ""
 
 
+def test_what_a_server_adds_for_its_own_terminal_is_no_field(configure, lines):
+    configure()
+    extra = {"color_message": "\x1b[1mStarted\x1b[0m", "number": 7}
+    logging.getLogger("uvicorn.error").info("Started", extra=extra)
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "Started"}, stack_info=True)
+    assert "color_message" in extra
+    assert [line["number"] for line in lines.all if "number" in line] == [7]
+    assert not [line for line in lines.all if "color_message" in line]
+
+
 def test_a_disabled_logger_stays_silent(configure, lines, monkeypatch):
     configure()
     monkeypatch.setattr(logging.getLogger("uvicorn.access"), "disabled", True)
@@ -190,6 +201,7 @@ def test_a_disabled_logger_stays_silent(configure, lines, monkeypatch):
         ("caller", 1),
         ("colors", "yes"),
         ("gcp_project", ""),
+        ("gcp_project", "my-project"),
     ],
 )
 def test_a_wrong_option_is_named_and_changes_nothing(configure, option, value):
@@ -197,6 +209,19 @@ def test_a_wrong_option_is_named_and_changes_nothing(configure, option, value):
     with pytest.raises(ConfigurationError, match=f"^{option} must "):
         configure_logging(**{option: value})
     assert get_logging() is setup
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"queue_bytes": -1}, "queue_bytes must be an integer of at least 4096, not -1"),
+        ({"fields": []}, "fields must map names to values, not []"),
+        ({"gcp_project": "my-project", "schema": "ecs"}, "gcp_project must be left out, or schema be 'gcp', not 'ecs'"),
+    ],
+)
+def test_the_message_shows_a_small_value(options, message):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        configure_logging(**options)
 
 
 def test_no_secret_is_in_the_message_of_an_error():
