@@ -110,7 +110,4 @@ def _observer(name: str, choice: Any, kind: type[Observer], defaults: dict[str, 
         return kind(**defaults)
     if isinstance(choice, kind):
         return choice
-    raise ConfigurationError(
-        f"{name} must be True, False or a {kind.__name__} with options, such as {kind.__name__}(), "
-        f"not {type(choice).__name__}"
-    )
+    raise ConfigurationError(f"{name} must be True, False or {kind.__name__}(...), not {shown(choice)}")

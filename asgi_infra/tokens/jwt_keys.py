@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from warnings import catch_warnings, simplefilter
 
 from asgi_infra.errors import ConfigurationError, MissingExtraError
 from asgi_infra.options import shown
@@ -152,7 +153,7 @@ def _several(keys: Keys, *, nested: bool = False) -> list[Key_]:
 
 
 def _imported(key: Key_, algorithms: frozenset[str]) -> list[Key]:
-    from joserfc.errors import JoseError
+    from joserfc.errors import JoseError, SecurityWarning
     from joserfc.jwk import import_key
 
     kinds = {_ALGORITHMS[name].kind for name in algorithms}
@@ -169,7 +170,9 @@ def _imported(key: Key_, algorithms: frozenset[str]) -> list[Key]:
             raise ConfigurationError("keys must be secrets for HS algorithms, and this one is public, or its pair is")
     for kind in sorted(kinds):
         try:
-            return [import_key(dict(key) if isinstance(key, Mapping) else key, kind)]  # type: ignore[call-overload]
+            with catch_warnings():
+                simplefilter("ignore", SecurityWarning)  # too short a key fits no algorithm, and is an error
+                return [import_key(dict(key) if isinstance(key, Mapping) else key, kind)]  # type: ignore[call-overload]
         except (JoseError, ValueError, TypeError, KeyError):
             continue
     raise ConfigurationError(f"keys holds one that can't be read as {' or '.join(sorted(kinds))}")

@@ -273,6 +273,12 @@ def test_a_wrong_option_is_told_at_once(make):
         install(make(), service=" ")
 
 
+@pytest.mark.parametrize(("feature", "name"), [("access_log", "AccessLog"), ("request_id", "RequestID")])
+def test_a_feature_with_something_else_than_its_options_is_told_what_they_are(feature, name):
+    with pytest.raises(ConfigurationError, match=rf"^{feature} must be True, False or {name}\(\.\.\.\), not 'yes'$"):
+        install(starlette_app(), **{feature: "yes"})
+
+
 @pytest.mark.parametrize("app", [None, 7, "module:app", Starlette])
 def test_what_is_no_application_is_refused(app):
     with pytest.raises(ConfigurationError, match="app must be an ASGI application"):

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
-from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 from token_driver import DOWN, Moody, Visited, guarded, new_clock, request
 
@@ -371,12 +370,23 @@ def test_a_function_gives_the_present_keys():
     ],
     ids=lambda options: "-".join(options),  # keys are new in every process
 )
-@pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")
 def test_a_wrong_option_is_named_and_no_key_is_shown(options):
     with pytest.raises(ConfigurationError) as raised:
         verifier(options.pop("keys", None), **options)
     assert SECRET not in str(raised.value)
     assert "ssh-rsa A" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["short", {"kty": "oct", "k": "c2hvcnQ"}])
+def test_a_short_secret_is_an_error_and_no_warning_beside_it(key, recwarn):
+    with pytest.raises(ConfigurationError, match=r"keys must hold one for HS256: .* at least 256 bits"):
+        verifier(key, algorithms=["HS256"])
+    assert not recwarn.list
+
+
+def test_no_algorithm_at_all_is_shown_as_it_was_given():
+    with pytest.raises(ConfigurationError, match=r"^algorithms must be a list such as \['ES256'\], not \[\]$"):
+        verifier(algorithms=[])
 
 
 def test_a_small_rsa_key_is_refused():
@@ -385,7 +395,7 @@ def test_a_small_rsa_key_is_refused():
 
     small = rsa.generate_private_key(65537, 1024).public_key()
     pem = small.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    with pytest.warns(SecurityWarning), pytest.raises(ConfigurationError, match="RS256"):
+    with pytest.raises(ConfigurationError, match="RS256"):
         verifier(pem, algorithms=["RS256"])
 
 
