@@ -13,8 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from asgi_infra.audit.backends.file import FileAuditLogger
     from asgi_infra.audit.backends.memory import InMemoryAuditLogger
     from asgi_infra.audit.backends.nats import NATSAuditLogger
+    from asgi_infra.audit.backends.sql import SQLAuditLogger
     from asgi_infra.audit.backends.valkey import ValkeyAuditLogger
     from asgi_infra.audit.changes import changes
     from asgi_infra.audit.contract import AuditLogger
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
 
 # The backends' names stand in one string each: here is no import that would bind the contract to them.
 _HOMES = {
+    "backends.file": ("FileAuditLogger",),
     "backends.memory": ("InMemoryAuditLogger",),
     "backends.nats": ("NATSAuditLogger",),
+    "backends.sql": ("SQLAuditLogger",),
     "backends.valkey": ("ValkeyAuditLogger",),
     "changes": ("changes",),
     "contract": ("AuditLogger",),
@@ -78,12 +82,14 @@ __all__ = [
     "AuditStore",
     "AuditStoreError",
     "AuditUnavailableError",
+    "FileAuditLogger",
     "InMemoryAuditLogger",
     "LoggedEntry",
     "NATSAuditLogger",
     "Page",
     "Receipt",
     "Relay",
+    "SQLAuditLogger",
     "StreamAuditLogger",
     "ValkeyAuditLogger",
     "VerificationReport",
