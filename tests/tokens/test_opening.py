@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,19 @@ def test_the_url_of_a_store_in_memory_holds_nothing_else() -> None:
 def test_a_wrong_option_is_refused() -> None:
     with pytest.raises(ValueError, match="grace"):
         open_token_store("memory://", grace=-1)
+
+
+def test_a_star_import_brings_every_name_without_any_extra() -> None:
+    extras = ("redis", "sqlalchemy", "aiosqlite", "asyncpg", "joserfc", "cryptography")
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({extras}))
+from asgi_infra.tokens import *
+import asgi_infra.tokens
+print(set(asgi_infra.tokens.__all__) - set(globals()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 # Third parties

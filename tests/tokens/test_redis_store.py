@@ -140,7 +140,9 @@ def test_only_urls_and_clients_of_redis_py_are_taken():
 
 
 def test_without_redis_py_the_extra_is_named():
-    source = "import sys; sys.modules['redis'] = None; from asgi_infra.tokens import RedisTokenStore"
+    source = (
+        "import sys; sys.modules['redis'] = None; from asgi_infra.tokens import *; RedisTokenStore('redis://localhost')"
+    )
     run = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
     assert "MissingExtraError: 'redis' is not installed; it is needed for RedisTokenStore" in run.stderr
 

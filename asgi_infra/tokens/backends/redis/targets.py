@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from asgi_infra.errors import ConfigurationError
 from asgi_infra.options import did_you_mean
-from asgi_infra.tokens.backends.redis.driver import AbstractConnection, Connection, NoBackoff, Retry, aio, parse_url
+from asgi_infra.tokens.backends.redis.driver import (
+    AbstractConnection,
+    Connection,
+    NoBackoff,
+    Retry,
+    aio,
+    parse_url,
+    require_driver,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +70,9 @@ def target_of(where: object) -> Target:
 
     Raises:
         ConfigurationError: It is neither, or the URL is wrong; the message shows nothing of it.
+        MissingExtraError: redis-py is not installed.
     """
+    require_driver()
     target = _from_url(where) if isinstance(where, str) else _from_client(where)
     try:
         target.connection(target.addresses[0] if target.addresses else None, 1.0)
