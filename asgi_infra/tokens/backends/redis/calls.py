@@ -76,7 +76,7 @@ class Calls:
         server = self.routing.known(key)
         if server is not None:
             try:
-                return await server.reads.add(key, field)
+                return await server.reads.add(key, field, until)
             except AttemptError as exc:
                 self._learn(exc, server)
                 if _is_final(exc):

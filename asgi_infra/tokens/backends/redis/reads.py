@@ -11,7 +11,7 @@ from asgi_infra.tokens.backends.redis.node import AttemptError, Command, Node, S
 from asgi_infra.tokens.backends.redis.scripts import script
 
 if TYPE_CHECKING:
-    Read: TypeAlias = "tuple[str, bytes, asyncio.Future[bytes | None]]"
+    Read: TypeAlias = "tuple[str, bytes, asyncio.Future[bytes | None], float]"
 
 _LENGTH = Struct(">I")
 _MISSING = 0
@@ -30,29 +30,24 @@ class Reads:
 
     Args:
         node: The server.
-        timeout: For how many seconds a read may wait.
         together: Whether one script may read keys of all slots, which spares most of the work on this side.
     """
 
-    def __init__(self, node: Node, timeout: float, *, together: bool) -> None:
+    def __init__(self, node: Node, *, together: bool) -> None:
         self._node = node
-        self._timeout = timeout
         self._together = together
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Read] = []
-        self._since = 0.0
         self._scheduled = False
         self._flying: set[asyncio.Task[None]] = set()
 
-    def add(self, key: str, field: bytes) -> asyncio.Future[bytes | None]:
+    def add(self, key: str, field: bytes, until: float) -> asyncio.Future[bytes | None]:
         """Read a field of a hash, or the string under a key where the field is empty.
 
-        The future raises `AttemptError`.
+        The future raises `AttemptError`. Reads that go together are given up at the first one's time, `until`.
         """
         future: asyncio.Future[bytes | None] = self._loop.create_future()
-        if not self._waiting:
-            self._since = self._loop.time()
-        self._waiting.append((key, field, future))
+        self._waiting.append((key, field, future, until))
         if not self._scheduled and len(self._flying) < _MAX_FLYING:
             self._scheduled = True
             self._loop.call_soon(self._start)
@@ -62,7 +57,7 @@ class Reads:
         self._scheduled = False
         while self._waiting and len(self._flying) < _MAX_FLYING:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            task = self._loop.create_task(self._read(batch, self._since + self._timeout))
+            task = self._loop.create_task(self._read(batch, batch[0][3]))
             self._flying.add(task)
             task.add_done_callback(self._landed)
 
@@ -72,19 +67,19 @@ class Reads:
 
     async def _read(self, batch: list[Read], until: float) -> None:
         try:
-            asked = [(key, field) for key, field, future in batch if not future.done()]
+            asked = [(key, field) for key, field, future, _ in batch if not future.done()]
             batch = [read for read in batch if not read[2].done()]
             values = await (self._in_one(asked, until) if self._together else self._in_a_row(asked, until))
         except AttemptError as exc:
             values = [exc] * len(batch)
         except BaseException as exc:
-            for _, _, future in batch:
+            for _, _, future, _ in batch:
                 if not future.done():
                     future.set_exception(AttemptError(Stage.SENT, exc)) if isinstance(
                         exc, Exception
                     ) else future.cancel()
             raise
-        for (_, _, future), value in zip(batch, values, strict=True):
+        for (_, _, future, _), value in zip(batch, values, strict=True):
             if future.done():
                 continue
             if isinstance(value, AttemptError):

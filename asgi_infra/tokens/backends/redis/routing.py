@@ -109,7 +109,7 @@ class Routing(ABC):
         server = self._servers.get(address)
         if server is None:
             node = Node(lambda: self.target.connection(address, self._timeout), self._pool_size)
-            reads = Reads(node, self._timeout, together=self.target.kind != "cluster")
+            reads = Reads(node, together=self.target.kind != "cluster")
             server = self._servers[address] = Server(node, reads, address)
         return server
 
