@@ -133,6 +133,24 @@ async def test_all_of_a_user_with_very_many_tokens_go_in_one_step(server, prefix
         assert server.keys(f"{prefix}:*") == []
 
 
+@LAYOUTS
+async def test_of_a_user_with_very_many_tokens_the_one_that_is_kept_stays_whole(server, prefix, layout):
+    async with RedisTokenStore(server.url(), prefix=prefix, layout=layout, pointers=False, timeout=60) as store:
+        await asyncio.gather(*(store.save(issue()) for _ in range(1100)))
+        used = [issue() for _ in range(3)]
+        for token in used:
+            await store.save(token)
+        kept = issue()
+        for old, new in zip(used[:2], (used[2].successor(), kept), strict=True):
+            assert (await store.rotate(old.jti, new)).ok
+        for excepted, left in ((kept, 1), (used[1], 0)):
+            assert await store.revoke_all_for_user("alice", except_jti=excepted.jti) >= left
+            assert [token.issued_at for token in await store.list_for_user("alice")] == [kept.issued_at]
+            again = await store.rotate(used[1].jti, issue())
+            assert (again.status, again.token.jti) == (RotationStatus.SUPERSEDED, kept.jti)
+            assert (await store.rotate(used[0].jti, issue())).status is RotationStatus.UNKNOWN
+
+
 async def test_a_server_that_learns_to_expire_fields_takes_over_what_is_there(server, prefix):
     brief, long = issue(lifetime=timedelta(seconds=100)), issue(lifetime=timedelta(days=2))
     async with RedisTokenStore(server.url(), prefix=prefix, layout="keys") as store:

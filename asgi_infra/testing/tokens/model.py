@@ -114,8 +114,9 @@ class Model:
 
     def revoke_user(self, user_id: str, kept: str | None) -> int:
         """Return how many live tokens were revoked."""
+        spared = self._spared(user_id, kept)
         return self._drop(
-            [jti for jti, entry in self.entries.items() if entry.token.user_id == user_id and jti != kept]
+            [jti for jti, entry in self.entries.items() if entry.token.user_id == user_id and jti not in spared]
         )
 
     def touch(self, jti: str) -> bool:
@@ -157,6 +158,15 @@ class Model:
     def _reused(self, family_id: str) -> Rotation:
         revoked = self._drop(self._of_family(family_id))
         return Rotation(RotationStatus.REUSED, family_id=family_id, revoked=revoked)
+
+    def _spared(self, user_id: str, kept: str | None) -> set[str]:
+        entry = None if kept is None else self.there(kept)
+        if kept is None or entry is None or entry.token.user_id != user_id:
+            return set()
+        while entry.used_at is not None and (followed := self.there(entry.successor)) is not None:
+            kept, entry = entry.successor, followed
+        family = self._of_family(entry.token.family_id)
+        return {kept, *(jti for jti in family if self.entries[jti].used_at is not None)}
 
     def _of_family(self, family_id: str) -> list[str]:
         return [jti for jti, entry in self.entries.items() if entry.token.family_id == family_id]

@@ -229,7 +229,21 @@ class InMemoryTokenStore(TokenStore):
     async def _remove_user(self, user_id: str, kept: tuple[bytes, ...], now: int) -> int:
         with self._lock:
             entries = self._table.of_user(user_id)
-            return self._remove_all([entry for entry in entries if entry.record.digest not in kept], now)
+            spared = self._spared(user_id, kept, now)
+            return self._remove_all([entry for entry in entries if entry.record.digest not in spared], now)
+
+    def _spared(self, user_id: str, kept: tuple[bytes, ...], now: int) -> set[bytes]:
+        """Return what stays with the tokens to keep: who presents what they have replaced is told of them."""
+        spared = set()
+        for digest in kept:
+            entry = self._stored(digest, now)
+            if entry is None or entry.record.token.user_id != user_id:
+                continue
+            while entry.successor is not None and (followed := self._stored(entry.successor, now)) is not None:
+                entry = followed
+            family = self._table.of_family(entry.record.token.family_id)
+            spared |= {entry.record.digest, *(each.record.digest for each in family if each.used_at is not None)}
+        return spared
 
     async def _list(self, user_id: str, now: int) -> list[Record]:
         with self._lock:
