@@ -14,6 +14,7 @@ from asgi_infra.tokens import (
     CorruptRecordError,
     OutcomeUnknownError,
     RotationStatus,
+    StoreClosedError,
     StoredToken,
     StoreFullError,
     StoreUnavailableError,
@@ -313,3 +314,20 @@ class TestOnACluster:
             finally:
                 for server in cluster.servers:
                     server.call("CLUSTER", "SETSLOT", slot, "NODE", cluster.identity(owner))
+
+
+async def test_an_operation_that_is_between_two_steps_at_the_end_opens_nothing_new(server, prefix, monkeypatch):
+    store = RedisTokenStore(server.url(), prefix=prefix, touch_interval=0)
+    token = issue()
+    await store.save(token)
+    find = store._find
+
+    async def find_and_close(*arguments):
+        record = await find(*arguments)
+        await store.aclose()
+        return record
+
+    monkeypatch.setattr(store, "_find", find_and_close)
+    with pytest.raises(StoreClosedError):
+        await store.touch(token.jti)
+    assert len(store._sessions) == 0

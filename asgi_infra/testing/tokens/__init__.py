@@ -9,6 +9,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{part}"
         for part in (
             "cancellation",
+            "elsewhere",
             "examples",
             "faults",
             "hostile",
@@ -18,12 +19,14 @@ pytest.register_assert_rewrite(
             "races",
             "rotation",
             "sharing",
+            "sparing",
             "stateless",
         )
     )
 )
 
 from asgi_infra.testing.tokens.cancellation import Cancellation  # noqa: E402
+from asgi_infra.testing.tokens.elsewhere import Elsewhere  # noqa: E402
 from asgi_infra.testing.tokens.examples import Examples  # noqa: E402
 from asgi_infra.testing.tokens.faults import LostRepliesContract  # noqa: E402
 from asgi_infra.testing.tokens.hostile import Hostile  # noqa: E402
@@ -33,13 +36,14 @@ from asgi_infra.testing.tokens.machine import Modelled  # noqa: E402
 from asgi_infra.testing.tokens.races import Races  # noqa: E402
 from asgi_infra.testing.tokens.rotation import Rotations  # noqa: E402
 from asgi_infra.testing.tokens.sharing import Sharing  # noqa: E402
+from asgi_infra.testing.tokens.sparing import Sparing  # noqa: E402
 from asgi_infra.testing.tokens.stateless import Stateless  # noqa: E402
 
 __all__ = ["LostRepliesContract", "TokenStoreContract"]
 
 
 class TokenStoreContract(
-    Examples, Lifetimes, Rotations, Stateless, Hostile, Keys, Modelled, Races, Cancellation, Sharing
+    Examples, Lifetimes, Rotations, Sparing, Stateless, Hostile, Keys, Modelled, Races, Elsewhere, Cancellation, Sharing
 ):
     """Everything that `TokenStore` promises, as tests; needs pytest, anyio and hypothesis.
 

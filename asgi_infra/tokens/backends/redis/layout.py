@@ -5,6 +5,7 @@
 | `{prefix}:u:{route}` | hash | a user's tokens, used ones included: field = digest, value = see below |
 | `{prefix}:i:{route}` | sorted set | when they end; only where the server can't expire fields |
 | `{prefix}:p:...` | hash, or string | where a family, or an identifier made elsewhere, has its user |
+| `{prefix}:c:{route}:...` | string | a claim to an identifier made elsewhere, while a token is being stored under it |
 | `{prefix}:d:...` | string | a deny entry: until when |
 | `{prefix}:g:...` | string | a user's generation: until when, and its name |
 
@@ -64,6 +65,10 @@ class Keys:
     def index(self, route: str) -> str:
         """Return the key that tells when they end."""
         return f"{self.prefix}:i:{{{route}}}"
+
+    def claim(self, route: str, name: bytes) -> str:
+        """Return the key of a claim to an identifier."""
+        return f"{self.prefix}:c:{{{route}}}:{_text(name)}"
 
     def denied(self, digest: bytes) -> str:
         """Return the key of a deny entry."""

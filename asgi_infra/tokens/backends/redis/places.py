@@ -3,10 +3,21 @@
 An identifier that this package made names the place. For others, and for families, there are pointers: small entries
 outside of the user's slot. A pointer is written before what it points to and may outlive it, which does no harm: it
 only says where to look.
+
+Since each user has a slot, no server sees all tokens, and yet an identifier made elsewhere is one user's at a time. Who
+wants to store a token under it
+
+1. writes a claim, with a name of its own, into the user's slot,
+2. sets the pointer to it, if there is none yet; otherwise goes where it points to, in one step looks for a token and
+   withdraws the claim there, then replaces that very pointer, and where it is another by now begins again,
+3. stores the token, in one step that needs the claim and removes it.
+
+The pointer only ever leaves a claim that can no longer become a token, so of those who set it the last one succeeds.
 """
 
 from __future__ import annotations
 
+from secrets import token_bytes
 from typing import TYPE_CHECKING, TypeVar
 
 from asgi_infra.tokens.backends.redis.calls import Effect, Run
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _LIVES = 3
+_CLAIMED = 600_000  # ms: many times as long as it takes
+_ROUTE_BYTES = 8
 
 
 class Places:
@@ -78,12 +91,53 @@ class Places:
             return route_of(user_id)
         return await self._read(calls, family_pointer(family_id)) if self._pointers else None
 
-    async def note_token(self, calls: Calls, record: Record, now: int) -> None:
-        """Note where an identifier is, unless it says so itself."""
-        route = route_of(record.token.user_id)
-        if self._pointers and named_route(record.token.jti) != route:
-            left = to_microseconds(record.token.expires_at) - now
-            await self._write(calls, record.digest[:POINTER_BYTES], route, left)
+    async def claim(
+        self,
+        calls: Calls,
+        record: Record,
+        others: tuple[bytes, ...],
+        now: int,
+        withdraw: Callable[[str, str | None], Awaitable[bool]],
+    ) -> str | None:
+        """Note where an identifier is, unless it says so itself.
+
+        Args:
+            calls: For reading and writing pointers.
+            record: What is to be stored under it.
+            others: What the same identifier would be stored under with older keys.
+            now: The time.
+            withdraw: Takes a route and the key of a claim there, if any; removes the claim, unless a token is stored
+                there, and returns whether one is.
+
+        Returns:
+            The key of the claim; there is nothing under it when the identifier is taken. `None` if none is needed.
+        """
+        route, named = route_of(record.token.user_id), named_route(record.token.jti)
+        if not self._pointers or named == route:
+            return None
+        name = token_bytes(8)
+        claim = self._keys.claim(route, name)
+        for other in [named, *[await self._read(calls, digest[:POINTER_BYTES]) for digest in others]]:
+            if other is not None and await withdraw(other, None):
+                return claim
+        # Not a read, but repeating it does no harm either.
+        await calls.command(claim, "SET", claim, b"", "PX", _CLAIMED)
+        pointer = record.digest[:POINTER_BYTES]
+        left = milliseconds(to_microseconds(record.token.expires_at) - now)
+        noted: bytes | int = b""
+        while True:
+            arguments = (self._field(pointer), bytes.fromhex(route) + name, left, noted)
+            noted = await calls.run(Run(script("claim"), (self._key(pointer),), arguments), Effect.REPEATABLE)
+            if isinstance(noted, int):
+                return claim
+            there = noted[:_ROUTE_BYTES].hex()
+            if noted and await withdraw(there, self._keys.claim(there, noted[_ROUTE_BYTES:])):
+                await calls.command(claim, "UNLINK", claim)
+                return claim
+
+    async def leads_to(self, calls: Calls, record: Record) -> bool:
+        """Return whether the pointer to an identifier leads to this record's user."""
+        return await self._read(calls, record.digest[:POINTER_BYTES]) == route_of(record.token.user_id)
 
     async def note_family(self, calls: Calls, record: Record, now: int, *, replaced: tuple[int, int] | None) -> None:
         """Note where a family is; after a rotation only where what was noted before may not last long enough.
@@ -106,18 +160,16 @@ class Places:
             same = (replaced[0] - record.started_at) // life == (issued - record.started_at) // life
             if same and life <= replaced[1] - replaced[0]:
                 return
-        await self._write(
-            calls, family_pointer(token.family_id), route_of(token.user_id), expires - now + _LIVES * life
-        )
+        pointer, left = family_pointer(token.family_id), milliseconds(expires - now + _LIVES * life)
+        arguments = (self._field(pointer), bytes.fromhex(route_of(token.user_id)), left)
+        await calls.run(Run(script("point"), (self._key(pointer),), arguments), Effect.REPEATABLE)
 
     async def _read(self, calls: Calls, pointer: bytes) -> str | None:
-        if self._in_fields:
-            route = await calls.read(self._keys.bucket(pointer), pointer)
-        else:
-            route = await calls.read(self._keys.pointer(pointer))
-        return None if route is None else route.hex()
+        noted = await calls.read(self._key(pointer), self._field(pointer))
+        return None if noted is None else noted[:_ROUTE_BYTES].hex()
 
-    async def _write(self, calls: Calls, pointer: bytes, route: str, left: int) -> None:
-        key = self._keys.bucket(pointer) if self._in_fields else self._keys.pointer(pointer)
-        arguments = (pointer if self._in_fields else b"", bytes.fromhex(route), milliseconds(left))
-        await calls.run(Run(script("point"), (key,), arguments), Effect.REPEATABLE)
+    def _key(self, pointer: bytes) -> str:
+        return self._keys.bucket(pointer) if self._in_fields else self._keys.pointer(pointer)
+
+    def _field(self, pointer: bytes) -> bytes:
+        return pointer if self._in_fields else b""

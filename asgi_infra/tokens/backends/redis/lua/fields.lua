@@ -1,4 +1,6 @@
--- Storage where the server expires fields. KEYS[1] is the user's hash.
+-- Storage where the server expires fields. KEYS[1] is the user's hash, KEYS[2] a claim, if there is one.
+local CLAIM = KEYS[2]
+
 local function put(digest, value, ttl)
   if redis.call('PTTL', KEYS[1]) > 0 then
     -- Written before the server could expire fields: what is there gets ends of its own.

@@ -1,6 +1,7 @@
--- ARGV: most sessions or '', digest, value, other digests. Returns how many were dropped, or -1 for a duplicate. The new
--- one stays, also when it was issued before the others.
+-- ARGV: most sessions or '', digest, value, other digests. Returns how many were dropped, or -1 for a duplicate, as
+-- when the claim was withdrawn. The new one stays, also when it was issued before the others.
 local most, digest, value = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2]
+if CLAIM and redis.call('UNLINK', CLAIM) == 0 then return -1 end
 for at = FIRST + 1, #ARGV do
   if at ~= FIRST + 2 and stored(ARGV[at]) then return -1 end
 end

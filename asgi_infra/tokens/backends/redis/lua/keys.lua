@@ -1,5 +1,7 @@
 -- Storage where the server expires keys only: KEYS[1] is the user's hash, KEYS[2] tells when its fields end, in
--- milliseconds of the server's time. Both keys vanish with the last of them.
+-- milliseconds of the server's time. Both keys vanish with the last of them. KEYS[3] is a claim, if there is one.
+local CLAIM = KEYS[3]
+
 local function drop(digests)
   for from = 1, #digests, 1000 do
     local to = math.min(from + 999, #digests)
@@ -14,7 +16,7 @@ local function put(digest, value, ttl)
   drop(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now), 'LIMIT', 0, 100))
   redis.call('HSET', KEYS[1], digest, value)
   redis.call('ZADD', KEYS[2], whole(now + ttl), digest)
-  for _, key in ipairs(KEYS) do
+  for _, key in ipairs({KEYS[1], KEYS[2]}) do
     if redis.call('PTTL', key) < ttl then
       redis.call('PEXPIRE', key, whole(ttl))
     end

@@ -60,6 +60,7 @@ if USER ~= '' and old.user ~= USER then return {'unknown'} end
 if old.used_at then return used(old) end
 if digest == '' then return {'unknown'} end
 if stored(digest) then return {'duplicate'} end
+if CLAIM and redis.call('UNLINK', CLAIM) == 0 then return {'withdrawn'} end
 local new = following(old)
 put(digest, new, ttl(ends(parsed(new))))
 local tombstone = table.concat({
