@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from os import getpid
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
 
+from asgi_infra import forks
 from asgi_infra.audit.errors import AuditClosedError, AuditUnavailableError
 from asgi_infra.audit.waiting import Promise, keep
 from asgi_infra.errors import InfrastructureError
@@ -57,15 +57,10 @@ class GroupCommitter:
     ) -> None:
         self._commit = commit
         self._max_batch, self._max_records, self._max_bytes = max_batch, max_records, max_bytes
-        self._changed = Condition()
-        self._queue: deque[_Ticket] = deque()
-        self._outside: deque[_Ticket] = deque()
-        self._records = self._bytes = 0
-        self._thread: Thread | None = None
-        self._process = 0
-        self._idle = False
         self._closing = False
-        self._ended: list[Promise] = []
+        self._beginnings: dict[int, Lock] = {}
+        forks.watch()
+        self._begin()
         self.batches = 0
         self.waited = 0
         """How many submissions had to wait for admission."""
@@ -78,7 +73,7 @@ class GroupCommitter:
             InfrastructureError: What `commit` raised; other exceptions become `AuditUnavailableError`.
         """
         ticket = _Ticket(records)
-        with self._changed:
+        with self._of_this_process():
             if self._closing:
                 raise AuditClosedError("the audit logger is closed; it takes no more entries")
             if not self._outside and self._has_room(ticket):
@@ -86,7 +81,7 @@ class GroupCommitter:
             else:
                 self.waited += 1
                 self._outside.append(ticket)
-            if self._thread is None or self._process != getpid():
+            if self._thread is None:
                 self._start()
             elif self._idle:
                 self._idle = False
@@ -101,22 +96,40 @@ class GroupCommitter:
 
     def depth(self) -> tuple[int, int]:
         """Return how many records are queued, and how many submissions wait for admission."""
-        with self._changed:
+        with self._of_this_process():
             return self._records, len(self._outside)
 
     async def aclose(self) -> None:
         """Take nothing more, commit what was submitted, and end the thread. Goes on in the thread if cancelled."""
-        with self._changed:
+        with self._of_this_process():
             self._closing = True
-            if self._thread is None or self._process != getpid():
+            if self._thread is None:
                 return
             ended = Promise()
             self._ended.append(ended)
             self._changed.notify()
         await ended.wait()
 
+    def _of_this_process(self) -> Condition:
+        """Return the lock on everything. After a fork, the child begins anew: its parent commits what it took."""
+        fork = forks.forks()
+        if self._fork != fork:
+            with self._beginnings.setdefault(fork, Lock()):  # one that nobody can have held during the fork
+                if self._fork != fork:
+                    self._begin()
+        return self._changed
+
+    def _begin(self) -> None:
+        self._changed = Condition()
+        self._queue: deque[_Ticket] = deque()
+        self._outside: deque[_Ticket] = deque()
+        self._records = self._bytes = 0
+        self._thread: Thread | None = None
+        self._idle: bool = False
+        self._ended: list[Promise] = []
+        self._fork = forks.forks()
+
     def _start(self) -> None:
-        self._process = getpid()
         self._thread = Thread(target=self._run, name="asgi_infra-audit", daemon=True)
         self._thread.start()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -247,24 +246,6 @@ def test_a_loop_that_is_gone_disturbs_nobody() -> None:
     gate.free.set()
     asyncio.run(stay())
     assert gate.committed == ["entry-0", "entry-1"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_process_has_a_committer_of_its_own() -> None:
-    store = BlockingStore()
-    group = committer(store.append)
-    asyncio.run(group.submit([a_record(0)]))  # type: ignore[arg-type]
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            receipts = asyncio.run(asyncio.wait_for(group.submit([a_record(1)]), 30))
-            code = 0 if [receipt.seq for receipt in receipts] == [1] else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    asyncio.run(group.aclose())
 
 
 async def test_an_unknown_outcome_stays_one() -> None:
