@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from asgi_infra.types import Scope
 
-_MAX_CURIOUS: Final = 2048  # characters
-_MAX_READINGS: Final = 64
+_MAX_CURIOUS: Final = 512  # characters
+_MAX_READINGS: Final = 24
 _PLAIN = re.compile(r"/[\w\-~!$&'()*+,:=@]+(?:[/.][\w\-~!$&'()*+,:=@]+)*", re.ASCII)
 _SLASHES = re.compile("/{2,}")
 _PARAMETERS = re.compile(";[^/]*")
@@ -89,5 +89,6 @@ _CHANGES: Final[tuple[Callable[[str], str], ...]] = (
     lambda path: _SLASHES.sub("/", path),
     lambda path: _PARAMETERS.sub("", path),
     lambda path: path.partition("\0")[0],
+    lambda path: path.removesuffix("\n"),  # where routes are matched with "$"
 )
 """What becomes of paths on their way, in any order and number."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
+from asgi_infra.errors import ConfigurationError
 from asgi_infra.tokens import (
     DuplicateTokenError,
     InMemoryTokenStore,
@@ -294,3 +295,17 @@ async def test_a_duplicate_is_a_failure_that_is_counted(clock: ManualClock) -> N
         await store.save(token)
     stats = await store.stats()
     assert (stats.saved, stats.failed) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_a_token_that_would_have_idled_out_from_the_start_is_refused() -> None:
+    async with InMemoryTokenStore(idle_lifetime=3600) as store:
+        now = datetime.now(UTC)
+        old = StoredToken(jti="old", user_id="alice", issued_at=now - timedelta(hours=2), expires_at=now + timedelta(1))
+        with pytest.raises(ConfigurationError, match="issued_at lies further back than idle_lifetime"):
+            await store.save(old)
+        token = StoredToken.issue("alice", lifetime=timedelta(days=1))
+        await store.save(token)
+        with pytest.raises(ConfigurationError, match="idle_lifetime"):
+            await store.rotate(token.jti, old)
+        assert await store.get(token.jti) == token
