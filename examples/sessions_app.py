@@ -6,6 +6,7 @@ The endpoints are those of the demo, in `asgi_infra/cli/demo/sessions.py`; copy 
 from __future__ import annotations
 
 import os
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
@@ -15,6 +16,13 @@ from asgi_infra.tokens import open_token_store
 
 # redis://, valkey://, postgresql:// and sqlite:/// keep the sessions when the process ends.
 store = open_token_store(os.environ.get("TOKEN_STORE", "memory://"))
-sessions = Starlette(routes=Sessions(store).routes())
 
+
+@asynccontextmanager
+async def lifespan(_app):
+    async with store:
+        yield
+
+
+sessions = Starlette(routes=Sessions(store).routes(), lifespan=lifespan)
 app = InfraMiddleware(sessions, service="sessions", tokens=Tokens(store), exclude={"tokens": OPEN})

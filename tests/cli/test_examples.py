@@ -13,6 +13,8 @@ import httpx
 import pytest
 from cli_django import unconfigured
 
+from asgi_infra.tokens import StoreClosedError
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = {
     "starlette_app": "app",
@@ -124,13 +126,23 @@ def test_every_example_is_shorter_than_forty_lines_and_is_tested():
     assert all(len(text) < 40 for text in files.values())
 
 
-def test_the_sessions_example_logs_in_refreshes_and_logs_out_everywhere():
+@pytest.fixture
+def sessions_example():
     spec = importlib.util.spec_from_file_location("examples_sessions", EXAMPLES / "sessions_app.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
 
+
+def test_the_sessions_example_closes_its_store_with_the_application(sessions_example):
+    assert ask(sessions_example.app, "/session/devices")[0] == 401
+    with pytest.raises(StoreClosedError):
+        asyncio.run(sessions_example.store.ping())
+
+
+def test_the_sessions_example_logs_in_refreshes_and_logs_out_everywhere(sessions_example):
     async def tour():
-        transport = httpx.ASGITransport(module.app)
+        transport = httpx.ASGITransport(sessions_example.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop.example.org") as client:
             assert (await client.get("/session/devices")).status_code == 401
             assert (await client.post("/login", json={"user": "amy", "password": "tea"})).status_code == 401
