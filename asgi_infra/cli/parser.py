@@ -52,7 +52,7 @@ exit codes:
 """
 _DEMO = """\
 Start a small shop API wrapped in the whole stack, in this one process, and show for each request its id, its trace,
-the metrics that moved and its log line. Needs the extras 'otel' and 'cli'.
+the metrics that moved and its log line. Needs the extras 'otel', 'sql' and 'cli'.
 
 examples:
   asgi-infra demo

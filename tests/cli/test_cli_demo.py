@@ -13,6 +13,7 @@ import pytest
 from cli_processes import run_cli, run_python, running
 
 from asgi_infra import cli
+from asgi_infra.cli.demo import _NEEDED
 from asgi_infra.cli.demo.stage import listen
 from asgi_infra.cli.demo.tour import tour_steps
 
@@ -153,6 +154,7 @@ def test_connections_of_the_demo_do_not_wait_for_acknowledgements():
         (["uvicorn"], "cli"),
         (["sqlalchemy", "aiosqlite"], "sql"),
         (["aiosqlite"], "sql"),
+        (["greenlet"], "sql"),
         (["opentelemetry.sdk", "aiosqlite", "uvicorn"], "otel,sql,cli"),
     ],
 )
@@ -162,6 +164,13 @@ def test_missing_extras_are_told_with_the_line_that_installs_all_of_them(modules
     )
     assert cli.main(["demo"]) == 2
     assert f"pip install 'asgi-infra[{extras}]'" in capsys.readouterr().err
+
+
+def test_the_help_names_every_extra_that_is_needed(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["demo", "--help"])
+    said = capsys.readouterr().out
+    assert all(f"'{extra}'" in said for extra in {extra for *_, extra in _NEEDED})
 
 
 def test_the_check_fails_when_a_signal_is_missing():

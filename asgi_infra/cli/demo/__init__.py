@@ -21,6 +21,7 @@ _CHECK_TIMEOUT = 60.0
 _NEEDED = (
     ("opentelemetry.sdk", "opentelemetry-sdk", "otel"),
     ("sqlalchemy", "sqlalchemy", "sql"),
+    ("greenlet", "greenlet", "sql"),
     ("aiosqlite", "aiosqlite", "sql"),
     ("uvicorn", "uvicorn", "cli"),
 )
@@ -30,7 +31,7 @@ def execute(options: Namespace) -> int:
     """Serve the shop until Ctrl-C, or with `--check` take the tour, and return 1 if anything disagreed.
 
     Raises:
-        MissingExtraError: If the OpenTelemetry SDK, SQLAlchemy, aiosqlite or uvicorn is not installed.
+        MissingExtraError: If the OpenTelemetry SDK, SQLAlchemy, greenlet, aiosqlite or uvicorn is not installed.
         InfrastructureError: If the address is taken, or unknown.
     """
     absent = [(package, extra) for module, package, extra in _NEEDED if find_spec(module) is None]
