@@ -1,6 +1,7 @@
 """What users test with: a driver that runs any ASGI application in-process, and the contracts that stores must pass.
 
-The contracts need pytest and hypothesis, which are imported when a contract is asked for, not before.
+The contracts need pytest and hypothesis, which are imported when a contract is asked for, not before;
+where they are missing, `MissingExtraError` names the extra `test`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from asgi_infra.errors import MissingExtraError
 from asgi_infra.testing.clock import ManualClock
 from asgi_infra.testing.driver import Driven, drive, http_scope, run, websocket_scope
 from asgi_infra.testing.proxy import CuttingProxy
@@ -39,7 +41,12 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    try:
+        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.startswith("asgi_infra"):
+            raise
+        raise MissingExtraError(exc.name, purpose=name, extra="test") from exc
     return value
 
 

@@ -26,6 +26,24 @@ def test_the_driver_needs_no_test_framework() -> None:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
+@pytest.mark.parametrize("name", ["AuditLoggerContract", "TokenStoreContract", "LostRepliesContract"])
+def test_a_contract_without_its_test_framework_names_the_extra(name: str, missing: str) -> None:
+    program = f"""
+import sys
+sys.modules["{missing}"] = None
+from asgi_infra.errors import MissingExtraError
+try:
+    from asgi_infra.testing import {name}
+except MissingExtraError as exc:
+    print(exc)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == (
+        f"'{missing}' is not installed; it is needed for {name}. Install it with: pip install 'asgi-infra[test]'\n"
+    )
+
+
 def test_the_clock_stands_still_until_it_is_told_otherwise() -> None:
     clock = ManualClock()
     begin = clock()
