@@ -251,11 +251,10 @@ class _Check:
     def _take(self, frames: list[Frame], path: Path) -> None:
         hashes = leaf_hashes([frame.leaf for frame in frames])
         for frame in frames:
-            if frame.end > frame.erasable:
-                if frame.private is None:
-                    self._erased += 1
-                elif problem := private_problem(frame):
-                    raise _WrongError(f"entry {frame.seq}: {problem}", path, frame.erasable, frame.seq)
+            if frame.end > frame.erasable and frame.private is None:
+                self._erased += 1
+            elif problem := private_problem(frame):
+                raise _WrongError(f"entry {frame.seq}: {problem}", path, frame.erasable, frame.seq)
         done = 0
         for size in sorted(mark for mark in self._marks if self.size < mark <= self.size + len(frames)):
             self._extend(frames[done : size - frames[0].seq], hashes[done : size - frames[0].seq])

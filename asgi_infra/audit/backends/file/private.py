@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from asgi_infra.audit.proofs.commitments import SALT_SIZE
+
 if TYPE_CHECKING:
     from asgi_infra.audit.backends.file.frames import Frame
 
@@ -25,14 +27,19 @@ _private = msgspec.json.Decoder(dict[str, _Opening]).decode
 
 
 def private_problem(frame: Frame) -> str | None:
-    """Return what is wrong between leaf and private part of an entry, or `None`."""
+    """Return what is wrong between leaf and private part of an entry, or `None`. It must not be one that was erased."""
+    if frame.end == frame.erasable and b'"committed"' not in frame.leaf:
+        return None
     try:
         committed = _committed(frame.leaf).committed
+        if frame.end == frame.erasable:
+            return "the private part is missing" if committed else None
         private = _private(frame.private or b"{}")
         if committed.keys() != private.keys():
             return "the private part has other fields than the leaf commits to"
         for name, opening in private.items():
-            if sha256(bytes.fromhex(opening.salt) + opening.value).digest() != committed[name]:
+            salt = bytes.fromhex(opening.salt)
+            if len(salt) != SALT_SIZE or sha256(salt + opening.value).digest() != committed[name]:
                 return "a private field is not what the leaf commits to"
     except ValueError:
         return "the private part is unreadable"
