@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio import CancelScope, current_time
 
 from asgi_infra import faults
+from asgi_infra.audit.entry import storable
 from asgi_infra.ids import uuid7
 from asgi_infra.middleware.audit_bodies import SeenBody
 from asgi_infra.middleware.audit_entries import (
@@ -330,8 +331,12 @@ class Recording:
             details = {**more, **details}
         with CancelScope(deadline=current_time() + audit.timeout) as waiting:
             await audit.logger.log_action(
-                notes.get("action") or asked("action", rule.action, exchange, None) or default_action(exchange),
-                notes.get("resource_type") or asked("resource_type", rule.resource_type, exchange, kind) or kind,
+                storable(
+                    notes.get("action") or asked("action", rule.action, exchange, None) or default_action(exchange)
+                ),
+                storable(
+                    notes.get("resource_type") or asked("resource_type", rule.resource_type, exchange, kind) or kind
+                ),
                 resource_id=notes.get("resource_id") or resource_id(rule, exchange),
                 result=result,
                 details=details,
