@@ -32,7 +32,8 @@ _REQUIRED_TEXTS: Final = (
 )
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 _OPTIONAL_TEXTS: Final = ("user_id", "resource_id", "ip_address", "user_agent", "request_id", "trace_id", "tenant")
-_optional_texts = attrgetter(*_OPTIONAL_TEXTS)
+_TEXT_OR_NONE: Final = frozenset([str, type(None)])
+_texts = attrgetter(*(name for name, _ in _REQUIRED_TEXTS), *_OPTIONAL_TEXTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,27 +84,31 @@ class AuditEntry:
     tenant: str | None = None
 
     def __post_init__(self) -> None:
-        if self.details is None or isinstance(self.details, Mapping):
-            if self.details is not None:
-                details = plain(self.details)
-                object.__setattr__(self, "details", details if type(details) is dict else {"details": details})
+        details = self.details
+        if details is None:
+            if self._is_ordinary():
+                return
+        elif type(details) is dict or isinstance(details, Mapping):
+            details = plain(details)
+            object.__setattr__(self, "details", details if type(details) is dict else {"details": details})
             if self._is_ordinary():
                 return
         self._mend()
 
     def _is_ordinary(self) -> bool:
         """Tell at once that there is nothing to mend or to refuse; all texts are looked at together."""
-        required = (self.id, self.action, self.resource_type, self.result)
-        optional = [text for text in _optional_texts(self) if text is not None]
-        if {*map(type, required), *map(type, optional)} != {str} or self.timestamp.__class__ is not datetime:
+        texts = _texts(self)
+        if not _TEXT_OR_NONE.issuperset(map(type, texts)) or type(self.timestamp) is not datetime:
             return False
-        together = "".join((*required, *optional))
+        together = "".join(filter(None, texts))
+        required = texts[: len(_REQUIRED_TEXTS)]
         return (
             self.timestamp.tzinfo is UTC
             and together.isascii()
             and together.isprintable()
+            and None not in required
             and max(map(len, required)) <= MAX_ID_BYTES
-            and (len(together) <= MAX_FIELD_BYTES or max(map(len, optional), default=0) <= MAX_FIELD_BYTES)
+            and (len(together) <= MAX_FIELD_BYTES or max(map(len, filter(None, texts))) <= MAX_FIELD_BYTES)
             and all(map(str.strip, required))
         )
 

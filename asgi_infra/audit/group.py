@@ -65,6 +65,16 @@ class GroupCommitter:
         self.waited = 0
         """How many submissions had to wait for admission."""
 
+    def _begin(self) -> None:
+        self._changed = Condition()
+        self._queue: deque[_Ticket] = deque()
+        self._outside: deque[_Ticket] = deque()
+        self._records = self._bytes = 0
+        self._thread: Thread | None = None
+        self._idle = False
+        self._ended: list[Promise] = []
+        self._fork = forks.forks()
+
     async def submit(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Return the receipts of records once they are durable.
 
@@ -118,16 +128,6 @@ class GroupCommitter:
                 if self._fork != fork:
                     self._begin()
         return self._changed
-
-    def _begin(self) -> None:
-        self._changed = Condition()
-        self._queue: deque[_Ticket] = deque()
-        self._outside: deque[_Ticket] = deque()
-        self._records = self._bytes = 0
-        self._thread: Thread | None = None
-        self._idle: bool = False
-        self._ended: list[Promise] = []
-        self._fork = forks.forks()
 
     def _start(self) -> None:
         self._thread = Thread(target=self._run, name="asgi_infra-audit", daemon=True)

@@ -21,7 +21,7 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from asgi_infra.audit.encoding import decode, encode, fit
 from asgi_infra.audit.entry import FIELDS, AuditEntry
@@ -33,6 +33,7 @@ from asgi_infra.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 SCHEMA_VERSION: Final = 1
 ALWAYS_PRIVATE: Final = frozenset({"details", "ip_address", "user_agent"})
@@ -41,7 +42,6 @@ MAX_ENTRY_BYTES: Final = 65_535
 """What an entry bundle of C2SP tlog-tiles can hold of one entry."""
 
 _BLOCK: Final = 1_024
-_OTHERS: Final = tuple(name for name in FIELDS if name not in MAY_BE_PRIVATE and name != "timestamp")
 
 _salts: deque[bytes] = deque()
 _forks_are_safe = False
@@ -114,6 +114,21 @@ class LoggedEntry(NamedTuple):
         return Receipt(self.seq, self.leaf_hash)
 
 
+class _Leaf(Struct, omit_defaults=True, gc=False):
+    action: str | None = None
+    committed: dict[str, str] | None = None
+    id: str | None = None
+    request_id: str | None = None
+    resource_id: str | None = None
+    resource_type: str | None = None
+    result: str | None = None
+    schema_version: int | None = None
+    tenant: str | None = None
+    timestamp: datetime | str | None = None
+    trace_id: str | None = None
+    user_id: str | None = None
+
+
 class Sealer:
     """Makes records of entries.
 
@@ -137,16 +152,11 @@ class Sealer:
         self._max_bytes = max_entry_bytes
         self.private_fields = chosen
         self._private = tuple(name for name in FIELDS if name in chosen)
-        self._open = _OTHERS if "user_id" in chosen else (*_OTHERS, "user_id")
         self._private_values = attrgetter(*self._private)
-        self._open_values = attrgetter(*self._open)
+        self._user_is_private = "user_id" in chosen
 
     def seal(self, entry: AuditEntry) -> Record:
         """Return the record of an entry. Every call takes new salts."""
-        values = zip(self._open, self._open_values(entry), strict=True)
-        leaf: dict[str, Any] = {name: value for name, value in values if value is not None}
-        leaf["schema_version"] = SCHEMA_VERSION
-        leaf["timestamp"] = utc_text(entry.timestamp)
         committed: dict[str, str] = {}
         private: dict[str, tuple[str, Raw]] = {}
         for name, value in zip(self._private, self._private_values(entry), strict=True):
@@ -154,8 +164,21 @@ class Sealer:
                 salt, data = _salt(), encode(value)
                 committed[name] = b2a_base64(sha256(salt + data).digest(), newline=False).decode()
                 private[name] = (salt.hex(), Raw(data))
-        if committed:
-            leaf["committed"] = committed
+        timestamp = entry.timestamp
+        leaf = _Leaf(
+            entry.action,
+            committed or None,
+            entry.id,
+            entry.request_id,
+            entry.resource_id,
+            entry.resource_type,
+            entry.result,
+            SCHEMA_VERSION,
+            entry.tenant,
+            timestamp if timestamp.microsecond else utc_text(timestamp),  # always six digits
+            entry.trace_id,
+            None if self._user_is_private else entry.user_id,
+        )
         leaf_bytes, private_bytes = encode(leaf), encode(private) if private else None
         excess = len(leaf_bytes) + len(private_bytes or b"") - self._max_bytes
         if excess > 0:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from asgi_infra.audit.encoding import encode
 from asgi_infra.audit.errors import AuditIntegrityError
+from asgi_infra.audit.mending import utc_text
 from asgi_infra.audit.proofs.commitments import commit
 from asgi_infra.audit.record import MAX_ENTRY_BYTES, Sealer, Stored, private_fault, unseal
 from asgi_infra.errors import ConfigurationError
@@ -49,6 +50,7 @@ def test_a_leaf_is_canonical_and_holds_commitments_alone(entry: AuditEntry) -> N
     record = Sealer().seal(entry)
     leaf = json.loads(record.leaf)
     assert encode(leaf) == record.leaf
+    assert leaf["timestamp"] == utc_text(entry.timestamp)
     private = json.loads(record.private or b"{}")
     assert leaf.get("committed", {}) == {
         name: commit(encode(getattr(entry, name)), bytes.fromhex(salt)) for name, (salt, _) in private.items()
