@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asgi_infra.audit.backends.sql.database import Database
     from asgi_infra.audit.entry import AuditEntry
     from asgi_infra.audit.proofs.signing import Signer
+    from asgi_infra.audit.verification import VerificationReport
 
 
 class SQLAuditLogger(AuditLogger):
@@ -80,6 +81,7 @@ class SQLAuditLogger(AuditLogger):
             _database(parsed, url, table_prefix, timeout, pool_size, options.get("clock")), migrate=migrate
         )
         super().__init__(store, **options)
+        self._check = store.check_columns
         if key is None and parsed.dialect == "sqlite":
             key = f"{parsed.database}.key"
         self._key = None if key is None else Path(key)
@@ -124,6 +126,15 @@ class SQLAuditLogger(AuditLogger):
             AuditError: They are still staged; it is done later.
         """
         return await self._sequencer.sequence()
+
+    async def verify(self, *, progress: Callable[[int, int], object] | None = None) -> VerificationReport:
+        """Check every entry, the columns that it is found by, the tree and the last checkpoint, as `AuditLogger` does.
+
+        Raises:
+            AuditError: The store can't be read.
+        """
+        report = await super().verify(progress=progress)
+        return await self._calls.call(self._check, report) if report else report
 
     async def aclose(self) -> None:
         """Take nothing more, make durable what was accepted, and close. Twice is once."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asgi_infra.audit.backends.sql.appending import STAGED_CHUNK, Appender
 from asgi_infra.audit.backends.sql.filtering import conditions
 from asgi_infra.audit.backends.sql.removing import Remover
 from asgi_infra.audit.backends.sql.rows import as_bytes, head_of
 from asgi_infra.audit.backends.sql.schema import MIGRATIONS
+from asgi_infra.audit.backends.sql.searchable import check_columns
 from asgi_infra.audit.backends.sql.tables import Tables
 from asgi_infra.audit.errors import AuditUnavailableError
 from asgi_infra.audit.proofs.errors import TileError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from asgi_infra.audit.filter import AuditFilter
     from asgi_infra.audit.proofs.proving import Nodes
     from asgi_infra.audit.record import Receipt, Record
+    from asgi_infra.audit.verification import VerificationReport
+
+_LARGEST: Final = 2**63 - 1
 
 
 class SQLStore(AuditStore):
@@ -139,6 +143,10 @@ class SQLStore(AuditStore):
         )
         self._database.run(lambda link: link.execute(statement, size, note), write=True)
 
+    def check_columns(self, report: VerificationReport) -> VerificationReport:
+        """Return what checking the log found, after a look at the columns that entries are found by."""
+        return check_columns(self._database, self.tables, report)
+
     def stats(self) -> dict[str, int]:
         staged = self._read(f"SELECT count(*) FROM {self.tables.staged}")[0][0]  # noqa: S608
         return {"staged": int(staged), "sequenced": self._sequenced, **self._database.stats()}
@@ -150,7 +158,7 @@ class SQLStore(AuditStore):
         texts, values = conditions(wanted, self._database.time, choose=self._database.dialect == "sqlite")
         first = f"(SELECT first FROM {self.tables.head})"  # noqa: S608
         texts = [f"e.seq >= {self._database.greatest}(?, {first})", "e.seq < ?", *texts]
-        return " AND ".join(texts), [start, stop, *values]
+        return " AND ".join(texts), [min(start, _LARGEST), min(stop, _LARGEST), *values]
 
     def _read(self, statement: str, *values: object) -> list[Row]:
         return self._database.run(lambda link: link.fetch(statement, *values))
