@@ -134,3 +134,12 @@ def test_third_parties_add_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = open_audit_logger("shop://till/1", max_entries=7)
     assert (logger.url, logger.options) == ("shop://till/1", {"max_entries": 7})  # type: ignore[attr-defined]
     assert "shop" in opening.known_schemes()
+
+
+@pytest.mark.parametrize("key", [2**63, 2**64, 10**30])
+@pytest.mark.anyio
+async def test_a_number_that_no_entry_can_have_is_that_of_none(key: int) -> None:
+    async with InMemoryAuditLogger(max_entries=2, audit_reads=False) as logger:
+        await logger.log_many(an_entry(number) for number in range(5))
+        assert await logger.get(key) is None
+        assert await logger.get(0) is None, "it went long ago"

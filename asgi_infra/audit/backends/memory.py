@@ -156,8 +156,8 @@ class MemoryStore(AuditStore):
         """Yield what is there, a chunk at a time: matching goes on without the lock."""
         while start < stop:
             with self._lock:
-                start = max(start, self._first)
-                stop = min(stop, self._first + len(self._records))
+                stop = max(min(stop, self._first + len(self._records)), self._first)
+                start = min(max(start, self._first), stop)
                 low, high = (max(stop - _CHUNK, start), stop) if newest_first else (start, min(start + _CHUNK, stop))
                 at = low - self._first
                 numbered = list(enumerate(islice(self._records, at, at + max(high - low, 0)), low))
