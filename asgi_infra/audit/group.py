@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 
 class _Ticket(Promise):
-    __slots__ = ("abandoned", "admitted", "records", "size")
+    __slots__ = ("abandoned", "admitted", "count", "records", "size")
 
     def __init__(self, records: Sequence[Record]) -> None:
         super().__init__()
         self.records = records
-        self.size = sum([record.size for record in records])
+        self.count = len(records)
+        self.size = records[0].size if self.count == 1 else sum([record.size for record in records])
         self.admitted = False
         self.abandoned = False
 
@@ -122,8 +123,7 @@ class GroupCommitter:
 
     def _of_this_process(self) -> Condition:
         """Return the lock on everything. After a fork, the child begins anew: its parent commits what it took."""
-        fork = forks.forks()
-        if self._fork != fork:
+        if self._fork != (fork := forks.forks()):
             with self._beginnings.setdefault(fork, Lock()):  # one that nobody can have held during the fork
                 if self._fork != fork:
                     self._begin()
@@ -135,13 +135,13 @@ class GroupCommitter:
 
     def _has_room(self, ticket: _Ticket) -> bool:
         return not self._records or (
-            self._records + len(ticket.records) <= self._max_records and self._bytes + ticket.size <= self._max_bytes
+            self._records + ticket.count <= self._max_records and self._bytes + ticket.size <= self._max_bytes
         )
 
     def _admit(self, ticket: _Ticket) -> None:
         ticket.admitted = True
         self._queue.append(ticket)
-        self._records += len(ticket.records)
+        self._records += ticket.count
         self._bytes += ticket.size
 
     def _take(self) -> list[_Ticket]:
@@ -153,10 +153,10 @@ class GroupCommitter:
             self._idle = False
             tickets: list[_Ticket] = []
             taken = 0
-            while self._queue and (not tickets or taken + len(self._queue[0].records) <= self._max_batch):
+            while self._queue and (not tickets or taken + self._queue[0].count <= self._max_batch):
                 ticket = self._queue.popleft()
                 tickets.append(ticket)
-                taken += len(ticket.records)
+                taken += ticket.count
                 self._bytes -= ticket.size
             self._records -= taken
             while self._outside and (self._outside[0].abandoned or self._has_room(self._outside[0])):
@@ -172,7 +172,7 @@ class GroupCommitter:
                 receipts = self._commit(records)
                 at = 0
                 for ticket in tickets:
-                    ticket.settle(receipts[at : (at := at + len(ticket.records))])
+                    ticket.settle(receipts[at : (at := at + ticket.count)])
             except BaseException as exc:  # noqa: BLE001 - whoever waits hears of it
                 for ticket in tickets:
                     ticket.settle(error=_own(exc))

@@ -82,7 +82,7 @@ class Record(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of the leaf and the private part."""
-        return len(self.leaf) + len(self.private or b"")
+        return len(self.leaf) if self.private is None else len(self.leaf) + len(self.private)
 
 
 class Stored(NamedTuple):

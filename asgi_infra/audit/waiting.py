@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class Promise:
 
 def keep(promises: Iterable[Promise]) -> None:
     """Wake the tasks that wait for promises which are settled. Callable from any thread."""
-    by_loop: dict[int, tuple[Any, list[Any]]] = {}
+    by_loop: defaultdict[Any, list[Any]] = defaultdict(list)  # event loops are equal to themselves alone
     for promise in promises:
-        by_loop.setdefault(id(promise._loop), (promise._loop, []))[1].append(promise._waiter)
-    for loop, waiters in by_loop.values():
+        by_loop[promise._loop].append(promise._waiter)
+    for loop, waiters in by_loop.items():
         is_asyncio = isinstance(loop, asyncio.AbstractEventLoop)
         call: Callable[..., object] = loop.call_soon_threadsafe if is_asyncio else loop.run_sync_soon
         try:
