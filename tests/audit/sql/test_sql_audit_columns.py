@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,3 +58,13 @@ async def test_a_number_that_no_entry_can_have_is_that_of_none(make: Make, key: 
     async with make() as logger:
         await logger.log(a_full_entry(1))
         assert await logger.get(key) is None
+
+
+async def test_the_ends_of_the_calendar_are_times_like_all_others(make: Make) -> None:
+    async with make() as logger:
+        await logger.log_many(
+            a_full_entry(number, timestamp=moment.replace(tzinfo=UTC))
+            for number, moment in enumerate([datetime.min, datetime.max])
+        )
+        report = await logger.verify()
+    assert (report.problem, report.checked) == ("", 2)

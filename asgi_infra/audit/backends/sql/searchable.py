@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asgi_infra.audit.backends.sql.rows import COLUMNS, as_bytes
 from asgi_infra.audit.record import Stored, unseal
@@ -38,8 +39,13 @@ def check_columns(database: Database, tables: Tables, report: VerificationReport
     while rows := database.run(more):
         for seq, leaf, private, time, *found in rows:
             entry = unseal(Stored(seq, as_bytes(leaf), None if private is None else as_bytes(private))).entry
-            if time != database.time(entry.timestamp) or tuple(found) != _values(entry):
+            if _aware(time) != database.time(entry.timestamp) or tuple(found) != _values(entry):
                 problem = f"entry {seq}: the columns that it is found by are not those of the entry"
                 return replace(report, ok=False, checked=seq - report.first, bad_seq=seq, problem=problem)
         start = rows[-1][0] + 1
     return report
+
+
+def _aware(time: Any) -> Any:
+    """Return a time as it was stored: the first and the last of the calendar come back from asyncpg without a zone."""
+    return time.replace(tzinfo=UTC) if isinstance(time, datetime) and time.tzinfo is None else time
