@@ -280,7 +280,10 @@ class TokenStore(StatelessTokens):
         if expires_at <= now:
             token.require_unexpired(from_microseconds(now))
         record = Record(digest, token, started_at)
-        self._require_used(record, now)
+        if self._settings.idle_lifetime is not None and record.deadline(self._settings) <= now:
+            raise ConfigurationError(
+                "issued_at lies further back than idle_lifetime; this token would have idled out from the start"
+            )
         return record
 
     def _successor(self, token: StoredToken, jti: str, user_id: str | None, now: int) -> Record:
@@ -289,15 +292,7 @@ class TokenStore(StatelessTokens):
         if user_id is not None and token.user_id != user_id:
             raise ConfigurationError("successor must belong to the user that user_id names")
         token.require_unexpired(from_microseconds(now))
-        record = Record(self._hashing.digest(token.jti), token, now)
-        self._require_used(record, now)
-        return record
-
-    def _require_used(self, record: Record, now: int) -> None:
-        if self._settings.idle_lifetime is not None and record.deadline(self._settings) <= now:
-            raise ConfigurationError(
-                "issued_at lies further back than idle_lifetime; this token would have idled out from the start"
-            )
+        return Record(self._hashing.digest(token.jti), token, now)
 
     def _told(self, replaced: Replaced, jti: str, new: StoredToken | None) -> Rotation:
         status = replaced.status

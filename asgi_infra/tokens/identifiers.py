@@ -9,8 +9,8 @@ route            lineage                random
 ```
 
 The route is a digest of the user's name, so a store finds the user's place without asking. The lineage is a secret that
-the tokens of one family share, and the family's public name is its digest: so a store that has long forgotten a used
-token still knows, when it is presented again, which family to revoke.
+the tokens of one family share. The family's public name is its digest, with the route behind it: so a store that has
+long forgotten a used token still knows, when it is presented again, which family to revoke.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _MIN_KEY_BYTES = 16
 _MAX_KEY_BYTES = 64  # what BLAKE2b takes, RFC 7693, section 2.5
 
 _MADE = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{22})\.[A-Za-z0-9_-]{22}")
+_FAMILY = re.compile(r"[A-Za-z0-9_-]{22}\.([0-9a-f]{16})")
 _HANDLE = re.compile(r"~([A-Za-z0-9_-]{22})(?:\.([0-9a-f]{16}))?")
 
 Keys: TypeAlias = "bytes | str | Sequence[bytes | str] | None"
@@ -53,9 +54,9 @@ def new_jti(user_id: str, *, lineage: str | None = None) -> str:
     return f"{route_of(user_id)}.{lineage or _text(token_bytes(16))}.{_text(token_bytes(16))}"
 
 
-def new_family_id() -> str:
+def new_family_id(user_id: str) -> str:
     """Make a name for a family whose identifiers are not made here."""
-    return _text(token_bytes(16))
+    return f"{_text(token_bytes(16))}.{route_of(user_id)}"
 
 
 def lineage_of(jti: str) -> str | None:
@@ -73,12 +74,19 @@ def named_route(jti: str) -> str | None:
     return match[1] if match else None
 
 
+def family_route(family_id: str) -> str | None:
+    """Return the route that a family's name ends with, or `None` for a name that was given. It may not be true."""
+    match = _FAMILY.fullmatch(family_id)
+    return match[1] if match else None
+
+
 def family_of(jti: str) -> str | None:
     """Return the public name of the family that an identifier belongs to, or `None` for one made elsewhere."""
-    lineage = lineage_of(jti)
-    if lineage is None:
+    match = _MADE.fullmatch(jti)
+    if match is None:
         return None
-    return _text(blake2b(lineage.encode(), digest_size=DIGEST_BYTES, person=b"asgi_infra.fam").digest())
+    digest = blake2b(match[2].encode(), digest_size=DIGEST_BYTES, person=b"asgi_infra.fam").digest()
+    return f"{_text(digest)}.{match[1]}"
 
 
 def handle_of(digest: bytes, route: str | None = None) -> str:

@@ -239,7 +239,7 @@ class StoredToken:
         if self.last_used_at is not None:
             put(self, "last_used_at", require_aware("last_used_at", self.last_used_at))
         if self.family_id == "":
-            put(self, "family_id", family_of(self.jti) or new_family_id())
+            put(self, "family_id", family_of(self.jti) or new_family_id(self.user_id))
         require_identifier("family_id", self.family_id)
         if self.client_id is not None:
             require_identifier("client_id", self.client_id)

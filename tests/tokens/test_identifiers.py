@@ -14,6 +14,7 @@ from asgi_infra.tokens.identifiers import (
     Hashing,
     digest_in,
     family_of,
+    family_route,
     handle_of,
     lineage_of,
     named_route,
@@ -39,7 +40,7 @@ def test_identifiers_are_unguessable_and_say_whose_they_are() -> None:
     assert {named_route(jti) for jti in made} == {route_of("alice")}
     assert all("alice" not in jti for jti in made)
     assert {len(jti) for jti in made} == {16 + 1 + 22 + 1 + 22}
-    assert len({new_family_id() for _ in range(200)}) == 200
+    assert len({new_family_id("alice") for _ in range(200)}) == 200
 
 
 def test_identifiers_of_one_lineage_name_one_family() -> None:
@@ -50,6 +51,8 @@ def test_identifiers_of_one_lineage_name_one_family() -> None:
     family, lineage = family_of(first), lineage_of(first)
     assert family is not None
     assert lineage is not None
+    assert family_route(family) == family_route(new_family_id("alice")) == route_of("alice")
+    assert family_route("given-by-the-application") is None
     # The name is public, the lineage is not.
     assert lineage not in family
     assert family not in first

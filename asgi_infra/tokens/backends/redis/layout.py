@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _HEAD = Struct(">cqqqqHHB")
 _MOMENT = Struct(">q")
-_MOMENTS = Struct(">qq")
 _NEVER = -(2**63)
 _USED = b"U"
 _LIVE = b"L"
@@ -107,12 +106,6 @@ def unpacked_moment(value: bytes) -> int:
         return int(_MOMENT.unpack_from(value)[0])
     except StructError as exc:
         raise corrupt() from exc
-
-
-def unpacked_moments(value: bytes) -> tuple[int, int]:
-    """Return the two times that a value consists of."""
-    first, second = _MOMENTS.unpack(value)
-    return first, second
 
 
 def milliseconds(microseconds: int) -> int:

@@ -1,8 +1,8 @@
 """In which user's place a token is, for callers who know nothing but its identifier, or its family.
 
-An identifier that this package made names the place. For others, and for families, there are pointers: small entries
-outside of the user's slot. A pointer is written before what it points to and may outlive it, which does no harm: it
-only says where to look.
+An identifier that this package made names the place, and so does a family's name. For others there are pointers: small
+entries outside of the user's slot. A pointer is written before what it points to and may outlive it, which does no
+harm: it only says where to look.
 
 Since each user has a slot, no server sees all tokens, and yet an identifier made elsewhere is one user's at a time. Who
 wants to store a token under it
@@ -24,7 +24,7 @@ from asgi_infra.tokens.backends.redis.calls import Effect, Run
 from asgi_infra.tokens.backends.redis.layout import POINTER_BYTES, family_pointer, milliseconds
 from asgi_infra.tokens.backends.redis.scripts import script
 from asgi_infra.tokens.clock import to_microseconds
-from asgi_infra.tokens.identifiers import named_route, route_of
+from asgi_infra.tokens.identifiers import family_route, named_route, route_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_LIVES = 3
 _CLAIMED = 600_000  # ms: many times as long as it takes
 _ROUTE_BYTES = 8
 
@@ -89,7 +88,8 @@ class Places:
         """Return the route of the place where a family is."""
         if user_id is not None:
             return route_of(user_id)
-        return await self._read(calls, family_pointer(family_id)) if self._pointers else None
+        noted = await self._read(calls, family_pointer(family_id)) if self._pointers else None
+        return noted or family_route(family_id)
 
     async def claim(
         self,
@@ -139,29 +139,20 @@ class Places:
         """Return whether the pointer to an identifier leads to this record's user."""
         return await self._read(calls, record.digest[:POINTER_BYTES]) == route_of(record.token.user_id)
 
-    async def note_family(self, calls: Calls, record: Record, now: int, *, replaced: tuple[int, int] | None) -> None:
-        """Note where a family is; after a rotation only where what was noted before may not last long enough.
-
-        It is noted for three lives of a token, and again in each life since the family began, so that a note that could
-        not be written is not missed.
+    async def note_family(self, calls: Calls, record: Record, now: int) -> None:
+        """Note where a family is, unless its name says so itself.
 
         Args:
             calls: For writing.
             record: The newest token of the family.
             now: The time.
-            replaced: Issue and expiry of the token that it has replaced, if it has.
         """
-        if not self._pointers:
-            return
         token = record.token
-        issued, expires = to_microseconds(token.issued_at), to_microseconds(token.expires_at)
-        life = max(1, expires - issued)
-        if replaced is not None:
-            same = (replaced[0] - record.started_at) // life == (issued - record.started_at) // life
-            if same and life <= replaced[1] - replaced[0]:
-                return
-        pointer, left = family_pointer(token.family_id), milliseconds(expires - now + _LIVES * life)
-        arguments = (self._field(pointer), bytes.fromhex(route_of(token.user_id)), left)
+        route = route_of(token.user_id)
+        if not self._pointers or family_route(token.family_id) == route:
+            return
+        pointer, left = family_pointer(token.family_id), milliseconds(to_microseconds(token.expires_at) - now)
+        arguments = (self._field(pointer), bytes.fromhex(route), left)
         await calls.run(Run(script("point"), (self._key(pointer),), arguments), Effect.REPEATABLE)
 
     async def _read(self, calls: Calls, pointer: bytes) -> str | None:

@@ -61,7 +61,7 @@ class RedisTokenStore(TokenStore):
             What takes several steps (`save` and `rotate` write pointers) may take as many times that.
         pool_size: How many connections to a server there may be for each event loop; 16 by default. Reads share a few.
         layout: `"fields"`, `"keys"` (for older servers), or `"auto"`, which asks the server.
-        pointers: Whether to note where families, and identifiers that were not made by `StoredToken.issue`, have their
+        pointers: Whether to note where identifiers and names of families, if they were not made here, have their
             user. Without, those are found only with `user_id`, and two users may have the same identifier.
         durable: On how many disks, the server's own (0 or 1) and the replicas', must be what ends a token before the
             operation returns (`WAITAOF`); it waits for the next fsync. Not at all by default.
@@ -154,7 +154,7 @@ class RedisTokenStore(TokenStore):
     async def _insert(self, record: Record, others: tuple[bytes, ...], now: int) -> int:
         calls, token, places = self._calls(), record.token, self._places
         route = route_of(token.user_id)
-        await places.note_family(calls, record, now, replaced=None)
+        await places.note_family(calls, record, now)
         claim = await self._claim(calls, record, others, now)
         most = self._settings.max_sessions
         arguments = (b"" if most is None else most, record.digest, stored.pack(record, self._codec), *others)
@@ -209,11 +209,11 @@ class RedisTokenStore(TokenStore):
             raise DuplicateTokenError("the successor's jti is stored already, for another token")
         if answer[0] == b"reused":
             return Replaced(RotationStatus.REUSED, family_id=answer[1].decode(), revoked=int(answer[2]))
-        status, digest, value, sealed, replaced = answer
+        status, digest, value, sealed = answer
         told = successor.token.jti if successor is not None and status == b"rotated" else None
         record = stored.unpack(value, digest, self._codec, told)
         if status == b"rotated":
-            await self._places.note_family(calls, record, now, replaced=stored.unpacked_moments(replaced))
+            await self._places.note_family(calls, record, now)
         return Replaced(RotationStatus(status.decode()), record, sealed)
 
     async def _remove(self, digests: tuple[bytes, ...], jti: str, user_id: str | None, now: int) -> int:

@@ -346,6 +346,7 @@ class SQLTokenStore(TokenStore):
 
 def open_store(url: str, **options: Any) -> SQLTokenStore:
     """Return the store that a URL names; see `SQLTokenStore`."""
+    DatabaseURL.parse(url, parameter="url")
     return SQLTokenStore(url, **options)
 
 

@@ -1,7 +1,7 @@
 -- ARGV: grace, absolute lifetime or '', family that the identifier names or '', successor's digest or '', its value,
 -- sealed, then what the token may be stored under.
--- Returns what came of it, and what is known: the successor's digest, its value, what was sealed, and issue and expiry of
--- the token that it replaced; or the family and how many of it were live.
+-- Returns what came of it, and what is known: the successor's digest, its value and what was sealed; or the family and
+-- how many of it were live.
 local GRACE, ABSOLUTE = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1])
 local named, digest, value, sealed = ARGV[FIRST + 2], ARGV[FIRST + 3], ARGV[FIRST + 4], ARGV[FIRST + 5]
 local DIGESTS = FIRST + 6
@@ -24,16 +24,12 @@ local function following(old)
   })
 end
 
-local function life(token)
-  return token.value:sub(token.at + 9, token.at + 24)
-end
-
 local function used(token)
   local same = digest ~= '' and token.successor == digest
   if not same and NOW >= token.used_at + GRACE then return reused(token.family) end
   local successor = stored(token.successor)
   if not successor then return {'unknown'} end
-  return {same and 'rotated' or 'superseded', successor.digest, successor.value:sub(successor.at), token.sealed, life(token)}
+  return {same and 'rotated' or 'superseded', successor.digest, successor.value:sub(successor.at), token.sealed}
 end
 
 local function forgotten()
@@ -67,4 +63,4 @@ local tombstone = table.concat({
   'U', struct.pack('>i8', NOW), digest, struct.pack('>I2', #sealed), sealed, old.value,
 })
 put(old.digest, tombstone, ttl(NOW + KEPT))
-return {'rotated', digest, new, sealed, life(old)}
+return {'rotated', digest, new, sealed}
