@@ -157,7 +157,7 @@ class AuditReader(AuditWriter):
         write = exporter(format)
         wanted = _filter(wanted)
         stop, total = await self._calls.call(self._extent, wanted)
-        details = {"format": format, "filter": wanted.to_dict(), "entries": total}
+        details = {"format": format, "filter": self._told(wanted), "entries": total}
         await self._log_access("audit.export", "success", details)
         start = done = 0
         header = write.header()
@@ -220,8 +220,15 @@ class AuditReader(AuditWriter):
 
     async def _audit_read(self, operation: str, wanted: AuditFilter, **more: int) -> None:
         if self._audit_reads:
-            details = {"operation": operation, "filter": wanted.to_dict(), **more}
+            details = {"operation": operation, "filter": self._told(wanted), **more}
             await self._log_access("audit.read", "success", details)
+
+    def _told(self, wanted: AuditFilter) -> dict[str, Any]:
+        """Return a filter as an entry tells it: without the user where users may have to be erased."""
+        told = wanted.to_dict()
+        if "user_id" in told and "user_id" in self._sealer.private_fields:
+            told["user_id"] = "[private]"
+        return told
 
 
 def _filter(wanted: AuditFilter | None) -> AuditFilter:

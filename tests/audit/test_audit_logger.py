@@ -220,3 +220,11 @@ async def test_a_checkpoint_needs_a_key() -> None:
     async with AuditLogger(BlockingStore()) as logger:
         with pytest.raises(ConfigurationError, match="signer must be given"):
             await logger.checkpoint()
+
+
+async def test_reads_do_not_tell_a_user_who_may_have_to_be_erased() -> None:
+    for private, told in (((), "u-17"), (["user_id"], "[private]")):
+        async with InMemoryAuditLogger(audit_reads=True, private_fields=private) as logger:
+            await logger.query(AuditFilter(user_id="u-17"))
+            page = await logger.query(AuditFilter(action="audit.read"))
+            assert page.entries[0].details["filter"] == {"user_id": told}

@@ -106,7 +106,7 @@ class Partitions:
                 self.made += 1
             elif partition in needed:
                 raise AuditUnavailableError(
-                    f"the partition {partition.suffix} is missing, and can't be made (SQLSTATE {error.sqlstate})"
+                    f"the partition {partition.suffix} is missing, and can't be made (SQLSTATE {_sqlstate(error)})"
                 ) from error
             else:
                 self.refused += 1
@@ -145,7 +145,7 @@ class Partitions:
                     f"FOR EACH STATEMENT EXECUTE FUNCTION {self._prefix}audit_refuse()"
                 )
         except asyncpg.PostgresError as exc:
-            if exc.sqlstate is None or not exc.sqlstate.startswith(("42", "55", "53400")):
+            if not _sqlstate(exc).startswith(("42", "55", "53400")):
                 raise
             await link.execute("ROLLBACK TO SAVEPOINT asgi_infra_partition")
             return exc
@@ -155,3 +155,7 @@ class Partitions:
 
 def _month(month: int) -> str:
     return f"'{month // 12}-{month % 12 + 1:02}-01 00:00+00'"
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(error, "sqlstate", None) or ""

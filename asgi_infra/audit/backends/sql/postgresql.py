@@ -268,7 +268,8 @@ class PostgreSQLDatabase(Database):
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        connection = await asyncpg.connect(self._address, timeout=self._timeout)
+        connect: Any = asyncpg.connect  # its stub wants whole seconds
+        connection = await connect(self._address, timeout=self._timeout)
         if await connection.fetchval("SELECT current_setting('synchronous_commit')") in ("off", "local"):
             await connection.execute("SET synchronous_commit = on")
         return connection
