@@ -70,7 +70,7 @@ class _Mender:
         if isinstance(value, int):
             return _whole(int.__add__(value, 0))
         if isinstance(value, float):
-            return float_text(float.__add__(value, 0.0))
+            return float_text(float.__pos__(value))
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._text(b64encode(bytes(value)).decode())
         if isinstance(value, (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)):

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asgi_infra.audit.encoding import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, canonical, decode, encode, fit, plain
@@ -125,6 +125,7 @@ def test_every_value_has_a_form(value: Any, form: Any) -> None:
 
 
 @given(plain_details)
+@example(-0.0)
 def test_the_quick_ways_and_the_long_way_agree(value: Any) -> None:
     assert plain(value) == mended(value)
 
